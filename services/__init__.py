@@ -1,0 +1,1 @@
+"""Every service of the platform, each a package that runs alone."""
