@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from proto.gen.modelwright.common.v1 import job_pb2 as modelwright_dot_common_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)modelwright/compress/v1/compression.proto\x12\x17modelwright.compress.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmodelwright/common/v1/job.proto\"[\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tcard_json\x18\x03 \x01(\t\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xef\x01\n\x0b\x43ompression\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x05 \x01(\t\x12\x13\n\x0brecipe_json\x18\x06 \x01(\t\x12\x32\n\x08variants\x18\x07 \x03(\x0b\x32 .modelwright.compress.v1.Variant\x12\x0e\n\x06job_id\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x01\n\x18SubmitCompressionRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\tmodel_ref\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x13\n\x0brecipe_json\x18\x04 \x01(\t\x12\r\n\x05queue\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\"\x7f\n\x19SubmitCompressionResponse\x12\x39\n\x0b\x63ompression\x18\x01 \x01(\x0b\x32$.modelwright.compress.v1.Compression\x12\'\n\x03job\x18\x02 \x01(\x0b\x32\x1a.modelwright.common.v1.Job\"#\n\x15GetCompressionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"S\n\x16GetCompressionResponse\x12\x39\n\x0b\x63ompression\x18\x01 \x01(\x0b\x32$.modelwright.compress.v1.Compression\"Q\n\x17ListCompressionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"o\n\x18ListCompressionsResponse\x12:\n\x0c\x63ompressions\x18\x01 \x03(\x0b\x32$.modelwright.compress.v1.Compression\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8e\x01\n\x14RecordVariantRequest\x12+\n\x05lease\x18\x01 \x01(\x0b\x32\x1c.modelwright.common.v1.Lease\x12\x16\n\x0e\x63ompression_id\x18\x02 \x01(\t\x12\x31\n\x07variant\x18\x03 \x01(\x0b\x32 .modelwright.compress.v1.Variant\"R\n\x15RecordVariantResponse\x12\x39\n\x0b\x63ompression\x18\x01 \x01(\x0b\x32$.modelwright.compress.v1.Compression2\xec\x03\n\x12\x43ompressionService\x12z\n\x11SubmitCompression\x12\x31.modelwright.compress.v1.SubmitCompressionRequest\x1a\x32.modelwright.compress.v1.SubmitCompressionResponse\x12q\n\x0eGetCompression\x12..modelwright.compress.v1.GetCompressionRequest\x1a/.modelwright.compress.v1.GetCompressionResponse\x12w\n\x10ListCompressions\x12\x30.modelwright.compress.v1.ListCompressionsRequest\x1a\x31.modelwright.compress.v1.ListCompressionsResponse\x12n\n\rRecordVariant\x12-.modelwright.compress.v1.RecordVariantRequest\x1a..modelwright.compress.v1.RecordVariantResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)modelwright/compress/v1/compression.proto\x12\x17modelwright.compress.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1fmodelwright/common/v1/job.proto\"[\n\x07Variant\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tcard_json\x18\x03 \x01(\t\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\xef\x01\n\x0b\x43ompression\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nmodel_name\x18\x03 \x01(\t\x12\x0e\n\x06parent\x18\x04 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x05 \x01(\t\x12\x13\n\x0brecipe_json\x18\x06 \x01(\t\x12\x32\n\x08variants\x18\x07 \x03(\x0b\x32 .modelwright.compress.v1.Variant\x12\x0e\n\x06job_id\x18\x08 \x01(\t\x12.\n\ncreated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x01\n\x18SubmitCompressionRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\tmodel_ref\x18\x02 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x03 \x01(\t\x12\x13\n\x0brecipe_json\x18\x04 \x01(\t\x12\r\n\x05queue\x18\x05 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x15\n\rvalidate_only\x18\x07 \x01(\x08\"\x7f\n\x19SubmitCompressionResponse\x12\x39\n\x0b\x63ompression\x18\x01 \x01(\x0b\x32$.modelwright.compress.v1.Compression\x12\'\n\x03job\x18\x02 \x01(\x0b\x32\x1a.modelwright.common.v1.Job\"#\n\x15GetCompressionRequest\x12\n\n\x02id\x18\x01 \x01(\t\"S\n\x16GetCompressionResponse\x12\x39\n\x0b\x63ompression\x18\x01 \x01(\x0b\x32$.modelwright.compress.v1.Compression\"Q\n\x17ListCompressionsRequest\x12\x0f\n\x07project\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"o\n\x18ListCompressionsResponse\x12:\n\x0c\x63ompressions\x18\x01 \x03(\x0b\x32$.modelwright.compress.v1.Compression\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8e\x01\n\x14RecordVariantRequest\x12+\n\x05lease\x18\x01 \x01(\x0b\x32\x1c.modelwright.common.v1.Lease\x12\x16\n\x0e\x63ompression_id\x18\x02 \x01(\t\x12\x31\n\x07variant\x18\x03 \x01(\x0b\x32 .modelwright.compress.v1.Variant\"R\n\x15RecordVariantResponse\x12\x39\n\x0b\x63ompression\x18\x01 \x01(\x0b\x32$.modelwright.compress.v1.Compression2\xec\x03\n\x12\x43ompressionService\x12z\n\x11SubmitCompression\x12\x31.modelwright.compress.v1.SubmitCompressionRequest\x1a\x32.modelwright.compress.v1.SubmitCompressionResponse\x12q\n\x0eGetCompression\x12..modelwright.compress.v1.GetCompressionRequest\x1a/.modelwright.compress.v1.GetCompressionResponse\x12w\n\x10ListCompressions\x12\x30.modelwright.compress.v1.ListCompressionsRequest\x1a\x31.modelwright.compress.v1.ListCompressionsResponse\x12n\n\rRecordVariant\x12-.modelwright.compress.v1.RecordVariantRequest\x1a..modelwright.compress.v1.RecordVariantResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPRESSION']._serialized_start=230
   _globals['_COMPRESSION']._serialized_end=469
   _globals['_SUBMITCOMPRESSIONREQUEST']._serialized_start=472
-  _globals['_SUBMITCOMPRESSIONREQUEST']._serialized_end=619
-  _globals['_SUBMITCOMPRESSIONRESPONSE']._serialized_start=621
-  _globals['_SUBMITCOMPRESSIONRESPONSE']._serialized_end=748
-  _globals['_GETCOMPRESSIONREQUEST']._serialized_start=750
-  _globals['_GETCOMPRESSIONREQUEST']._serialized_end=785
-  _globals['_GETCOMPRESSIONRESPONSE']._serialized_start=787
-  _globals['_GETCOMPRESSIONRESPONSE']._serialized_end=870
-  _globals['_LISTCOMPRESSIONSREQUEST']._serialized_start=872
-  _globals['_LISTCOMPRESSIONSREQUEST']._serialized_end=953
-  _globals['_LISTCOMPRESSIONSRESPONSE']._serialized_start=955
-  _globals['_LISTCOMPRESSIONSRESPONSE']._serialized_end=1066
-  _globals['_RECORDVARIANTREQUEST']._serialized_start=1069
-  _globals['_RECORDVARIANTREQUEST']._serialized_end=1211
-  _globals['_RECORDVARIANTRESPONSE']._serialized_start=1213
-  _globals['_RECORDVARIANTRESPONSE']._serialized_end=1295
-  _globals['_COMPRESSIONSERVICE']._serialized_start=1298
-  _globals['_COMPRESSIONSERVICE']._serialized_end=1790
+  _globals['_SUBMITCOMPRESSIONREQUEST']._serialized_end=642
+  _globals['_SUBMITCOMPRESSIONRESPONSE']._serialized_start=644
+  _globals['_SUBMITCOMPRESSIONRESPONSE']._serialized_end=771
+  _globals['_GETCOMPRESSIONREQUEST']._serialized_start=773
+  _globals['_GETCOMPRESSIONREQUEST']._serialized_end=808
+  _globals['_GETCOMPRESSIONRESPONSE']._serialized_start=810
+  _globals['_GETCOMPRESSIONRESPONSE']._serialized_end=893
+  _globals['_LISTCOMPRESSIONSREQUEST']._serialized_start=895
+  _globals['_LISTCOMPRESSIONSREQUEST']._serialized_end=976
+  _globals['_LISTCOMPRESSIONSRESPONSE']._serialized_start=978
+  _globals['_LISTCOMPRESSIONSRESPONSE']._serialized_end=1089
+  _globals['_RECORDVARIANTREQUEST']._serialized_start=1092
+  _globals['_RECORDVARIANTREQUEST']._serialized_end=1234
+  _globals['_RECORDVARIANTRESPONSE']._serialized_start=1236
+  _globals['_RECORDVARIANTRESPONSE']._serialized_end=1318
+  _globals['_COMPRESSIONSERVICE']._serialized_start=1321
+  _globals['_COMPRESSIONSERVICE']._serialized_end=1813
 # @@protoc_insertion_point(module_scope)

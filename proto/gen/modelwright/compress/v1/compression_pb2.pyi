@@ -113,6 +113,7 @@ class SubmitCompressionRequest(_message.Message):
     RECIPE_JSON_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     model_ref: _builtins.str
     """Any reference that the registry understands."""
@@ -120,6 +121,8 @@ class SubmitCompressionRequest(_message.Message):
     recipe_json: _builtins.str
     queue: _builtins.str
     idempotency_key: _builtins.str
+    validate_only: _builtins.bool
+    """Only check the request; digests and references may then be empty."""
     def __init__(
         self,
         *,
@@ -129,10 +132,11 @@ class SubmitCompressionRequest(_message.Message):
         recipe_json: _builtins.str = ...,
         queue: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_digest", b"dataset_digest", "idempotency_key", b"idempotency_key", "model_ref", b"model_ref", "project", b"project", "queue", b"queue", "recipe_json", b"recipe_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_digest", b"dataset_digest", "idempotency_key", b"idempotency_key", "model_ref", b"model_ref", "project", b"project", "queue", b"queue", "recipe_json", b"recipe_json", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

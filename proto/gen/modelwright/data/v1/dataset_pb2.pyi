@@ -531,11 +531,14 @@ class CommitDatasetRequest(_message.Message):
     SPLIT_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     name: _builtins.str
     parent: _builtins.str
     idempotency_key: _builtins.str
     """The same key gives the same job."""
+    validate_only: _builtins.bool
+    """Only check the request; digests and references may then be empty."""
     @_builtins.property
     def upload_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -549,10 +552,11 @@ class CommitDatasetRequest(_message.Message):
         split: Global___SplitPolicy | None = ...,
         parent: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["split", b"split"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "name", b"name", "parent", b"parent", "project", b"project", "split", b"split", "upload_ids", b"upload_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "name", b"name", "parent", b"parent", "project", b"project", "split", b"split", "upload_ids", b"upload_ids", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -184,10 +184,13 @@ class ApplyDeploymentRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     MODEL_REF_FIELD_NUMBER: _builtins.int
     OPTIONS_JSON_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     name: _builtins.str
     model_ref: _builtins.str
     options_json: _builtins.str
+    validate_only: _builtins.bool
+    """Only check the request; digests and references may then be empty."""
     def __init__(
         self,
         *,
@@ -195,10 +198,11 @@ class ApplyDeploymentRequest(_message.Message):
         name: _builtins.str = ...,
         model_ref: _builtins.str = ...,
         options_json: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ref", b"model_ref", "name", b"name", "options_json", b"options_json", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_ref", b"model_ref", "name", b"name", "options_json", b"options_json", "project", b"project", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

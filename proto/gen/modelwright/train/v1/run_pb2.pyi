@@ -437,6 +437,7 @@ class SubmitTrainingRequest(_message.Message):
     QUEUE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     project: _builtins.str
     name: _builtins.str
     spec_json: _builtins.str
@@ -445,6 +446,8 @@ class SubmitTrainingRequest(_message.Message):
     queue: _builtins.str
     priority: _builtins.int
     idempotency_key: _builtins.str
+    validate_only: _builtins.bool
+    """Only check the request; digests and references may then be empty."""
     def __init__(
         self,
         *,
@@ -455,10 +458,11 @@ class SubmitTrainingRequest(_message.Message):
         queue: _builtins.str = ...,
         priority: _builtins.int = ...,
         idempotency_key: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_digest", b"dataset_digest", "idempotency_key", b"idempotency_key", "name", b"name", "priority", b"priority", "project", b"project", "queue", b"queue", "spec_json", b"spec_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_digest", b"dataset_digest", "idempotency_key", b"idempotency_key", "name", b"name", "priority", b"priority", "project", b"project", "queue", b"queue", "spec_json", b"spec_json", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
