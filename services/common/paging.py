@@ -38,9 +38,7 @@ def decode_token(token: str, query: dict[str, Any]) -> list[Any] | None:
     except (ValueError, TypeError, binascii.Error):
         mark, after = "", None
     if not isinstance(after, list) or mark != _mark(query):
-        raise InvalidError(
-            "page_token does not belong to this query; start again without it", field="page_token"
-        )
+        raise InvalidError("page_token does not belong to this query; start again without it", field="page_token")
     return after
 
 

@@ -1,0 +1,1 @@
+"""Export, quantisation and report cards of smaller models."""

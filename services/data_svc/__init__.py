@@ -1,0 +1,1 @@
+"""Datasets: uploads, commits, versions, samples."""

@@ -1,0 +1,1 @@
+"""Deployments (control plane) and the inference server (data plane)."""

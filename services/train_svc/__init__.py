@@ -1,0 +1,1 @@
+"""Runs, metrics, checkpoints, the model registry and the training engine."""
