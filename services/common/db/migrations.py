@@ -1,0 +1,55 @@
+"""Alembic, run from the program itself: each service keeps its revisions in its own package."""
+
+import importlib.util
+
+from alembic import command, context
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, MetaData
+
+TABLE = "schema_revisions"
+"""Where Alembic notes the revision that the tables are at."""
+
+
+def upgrade(connection: Connection, package: str, metadata: MetaData) -> None:
+    """Bring the connection's schema to the newest revision, inside the caller's transaction."""
+    config = config_of(package)
+    config.attributes.update(connection=connection, metadata=metadata)
+    command.upgrade(config, "head")
+
+
+def config_of(package: str) -> Config:
+    """Return the Alembic configuration of `services.x.migrations`."""
+    config = Config()
+    config.set_main_option("script_location", _folder(package))
+    return config
+
+
+def run() -> None:
+    """Run what Alembic was asked for; every `env.py` calls this and nothing else."""
+    attributes = context.config.attributes
+    context.configure(
+        connection=attributes["connection"],
+        target_metadata=attributes["metadata"],
+        version_table=TABLE,
+        render_as_batch=True,
+        compare_type=True,
+    )
+    context.run_migrations()
+
+
+def drift(connection: Connection, metadata: MetaData) -> list[object]:
+    """Return how the tables differ from `metadata`; empty if the migrations are complete."""
+    migration = MigrationContext.configure(
+        connection,
+        opts={"version_table": TABLE, "compare_type": True, "include_object": lambda o, *_: o.name != TABLE},
+    )
+    return list(compare_metadata(migration, metadata))
+
+
+def _folder(package: str) -> str:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"{package} is not a package with migrations")
+    return spec.submodule_search_locations[0]
