@@ -1,0 +1,1 @@
+"""The REST gateway: identity, resources, lifecycles, live events."""

@@ -1,0 +1,1 @@
+"""Lifecycles: one document from data to traffic, carried out stage by stage."""

@@ -1,0 +1,5 @@
+"""Alembic's entry."""
+
+from services.common.db import migrations
+
+migrations.run()
