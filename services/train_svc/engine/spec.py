@@ -1,0 +1,205 @@
+"""The training specification: the `train:` section of a lifecycle, checked once it exists. Loads no torch."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from services.common.digest import digest_json
+from services.common.errors import InvalidError, NotFoundError, Violation
+from services.common.names import check_name, nearest
+from services.train_svc.engine.architecture import Description, read_description
+from services.train_svc.engine.reading import check, fault, join, read, setting
+from services.train_svc.engine.templates import describe
+from services.train_svc.engine.templates.registry import TEMPLATES
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """What moves the weights."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), or SGD with Nesterov momentum."""
+    lr: float = setting(3e-3, above=0, most=10)
+    """Learning rate at the schedule's top."""
+    weight_decay: float = setting(0.05, least=0, most=1)
+    """Decoupled decay of matrices and kernels; vectors (biases, norms) are not decayed."""
+    momentum: float = setting(0.9, least=0, below=1)
+    """Of SGD; AdamW's first beta."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec:
+    """How the learning rate goes over the run."""
+
+    name: Literal["cosine", "constant", "wsd"] = "cosine"
+    """Cosine to the final share; constant; or warm-up, stable, linear decay (arXiv 2404.06395)."""
+    warmup_epochs: float = setting(1.0, least=0)
+    """Epochs of linear rise from zero; at most half the run."""
+    decay_fraction: float = setting(0.2, above=0, most=1)
+    """Share of the run in which `wsd` decays."""
+    final_fraction: float = setting(0.0, least=0, most=1)
+    """Share of `lr` at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentSpec:
+    """Random changes of training pictures, drawn anew for each. All zero: none."""
+
+    shift_pixels: float = setting(0.75, least=0)
+    """Largest shift along each axis."""
+    rotate_degrees: float = setting(8.0, least=0, most=180)
+    """Largest turn to either side."""
+    scale: float = setting(0.1, least=0, below=1)
+    """Largest share by which it grows or shrinks."""
+    padding: Literal["zeros", "border"] = "zeros"
+    """What comes in at the edges: black, or the nearest pixel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Which model: a template with overrides, or a description written out."""
+
+    template: str = ""
+    """Name of a template; empty: `architecture` holds the model."""
+    overrides: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the template, and its `size`. Picture size and classes come from the dataset if not given."""
+    architecture: Description | None = None
+    """A description that was written out."""
+
+    @classmethod
+    def from_data(cls, value: object, path: str, found: list[Violation]) -> "ModelSpec | None":
+        """Return the model that `resnet_small`, `{template: resnet_small, ...}` or a description names."""
+        if isinstance(value, str):
+            value = {"template": value}
+        if not isinstance(value, Mapping):
+            found.append(Violation(field=path, message=f"got {value!r}, wanted a template's name or a mapping"))
+            return None
+        try:
+            return cls._read(dict(value), path)
+        except InvalidError as error:
+            found.extend(error.violations)
+        return None
+
+    @classmethod
+    def _read(cls, value: dict[str, Any], path: str) -> "ModelSpec":
+        if "body" in value and "template" not in value:
+            return cls(architecture=read_description(value, path))
+        name = value.pop("template", None)
+        if not isinstance(name, str) or name not in TEMPLATES:
+            hint = nearest(str(name), TEMPLATES)
+            known = ", ".join(sorted(TEMPLATES))
+            raise fault(join(path, "template"), f"there is no template {name!r}{hint}; known: {known}")
+        _describe(name, value, path)
+        return cls(template=name, overrides=value)
+
+    def describe(self, shape: tuple[int, ...], classes: int, path: str = "train.model") -> Description:
+        """Return the description for pictures of `shape` (channels, height, width) in `classes` classes.
+
+        Raises:
+            InvalidError: the model written out takes other pictures, or gives another number of classes.
+        """
+        result = self.architecture or _describe(self.template, {**_fitted(shape, classes), **self.overrides}, path)
+        if result.input_shape[0] != shape[0]:
+            message = f"the model takes {result.input_shape[0]} channels, the dataset's pictures have {shape[0]}"
+            raise fault(path, message)
+        if result.output_shape != (classes,):
+            message = (
+                f"the model gives {list(result.output_shape)}, wanted [{classes}]: one score a class of the dataset"
+            )
+            raise fault(path, message)
+        return result
+
+    def to_data(self) -> Any:  # noqa: ANN401 - plain data
+        """Return it as it was given."""
+        if self.architecture:
+            return self.architecture.to_data()
+        return {"template": self.template, **self.overrides} if self.overrides else self.template
+
+
+def _fitted(shape: tuple[int, ...], classes: int) -> dict[str, Any]:
+    channels, height, width = shape
+    return {"in_channels": channels, "image_height": height, "image_width": width, "num_classes": classes}
+
+
+def _describe(name: str, options: dict[str, Any], path: str) -> Description:
+    options = dict(options)
+    size = options.pop("size", "")
+    try:
+        return describe(name, size=str(size), path=path, **options)
+    except NotFoundError as error:
+        raise fault(join(path, "size"), error.message) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """Everything that decides a training run but the data."""
+
+    model: ModelSpec = dataclasses.field(default_factory=lambda: ModelSpec(template="resnet_small"))
+    """A template's name, a mapping with `template` and its overrides, or a description."""
+    task: Literal["classification"] = "classification"
+    """What is learnt: one label a picture."""
+    epochs: int = setting(30, least=1, most=100_000)
+    """Passes over the training split."""
+    batch_size: int = setting(64, least=2, most=65536)
+    """Samples a step; an epoch's last, smaller batch is left out, since every epoch is shuffled anew."""
+    optimizer: OptimizerSpec = OptimizerSpec()
+    """What moves the weights."""
+    schedule: ScheduleSpec = ScheduleSpec()
+    """How the learning rate goes."""
+    label_smoothing: float = setting(0.0, least=0, below=1)
+    """Share of the target spread over all classes."""
+    augment: AugmentSpec = AugmentSpec()
+    """Random changes of the training pictures."""
+    seed: int = setting(0, least=0, below=2**63)
+    """Of weights, order and augmentation. Same seed, data, engine, threads, machine type: same curve, bit for bit."""
+    engine: Literal["torch"] = "torch"
+    """Who computes."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where; auto: the GPU if there is one."""
+    threads: int = setting(0, least=0, most=1024)
+    """CPU threads; 0: as many as the process may use, 8 at most."""
+    model_name: str = "model"
+    """Name under which the trained version is registered."""
+    checkpoint_every_s: float = setting(10.0, above=0)
+    """Longest time between two checkpoints: what a crash may cost."""
+    checkpoint_retry_s: float = setting(120.0, above=0)
+    """How long the checkpoint storage may be away before the run fails."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            InvalidError: with one violation a fault.
+        """
+        check(self, "train")
+        check_name(self.model_name, "model_name")
+        if self.schedule.warmup_epochs > self.epochs / 2:
+            wanted = f"at most half of epochs ({self.epochs / 2:g})"
+            raise fault("schedule.warmup_epochs", f"got {self.schedule.warmup_epochs:g}, wanted {wanted}")
+
+    @classmethod
+    def parse(cls, value: object, path: str = "train") -> "TrainSpec":
+        """Return the spec of plain data (the JSON or YAML of a `train:` section).
+
+        Raises:
+            InvalidError: all faults at once, each with its path such as `train.epochs`.
+        """
+        return read(cls, value, path)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the spec as plain data, every default written out."""
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {key: _plain(value) for key, value in data.items()}
+
+    @property
+    def digest(self) -> str:
+        """Name of everything that shapes the curve: a checkpoint of one spec is not resumed by another."""
+        names = {"device", "threads", "model_name", "checkpoint_every_s", "checkpoint_retry_s"}
+        return digest_json({key: value for key, value in self.to_data().items() if key not in names})
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, ModelSpec):
+        return value.to_data()
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
