@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.common.embedded.redis import redis_socket
+
 
 class TlsSettings(BaseSettings):
     """Transport security of gRPC servers and channels; plain text while all are unset."""
@@ -73,7 +75,7 @@ class CommonSettings(BaseSettings):
 
     def broker(self) -> str:
         """Return the broker's URL, that of the embedded Redis if none is set."""
-        return self.broker_url or f"redis+socket://{self.home / 'redis' / 'redis.sock'}"
+        return self.broker_url or f"redis+socket://{redis_socket(self.home)}"
 
     def storage(self) -> str:
         """Return the storage's URL or folder."""
