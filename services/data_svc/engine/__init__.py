@@ -1,0 +1,1 @@
+"""Turns uploaded files into dataset versions: scanning, checking, splitting, writing. No database, no wire."""
