@@ -35,9 +35,7 @@ def create(session: Session, spec: LifecycleSpec, *, actor: str, limit: int) -> 
     found = _running(session, key)
     if found:
         return found, False
-    running = session.scalar(select(func.count()).select_from(Lifecycle).where(Lifecycle.state == RUNNING)) or 0
-    if running >= limit:
-        raise BusyError(f"{running} lifecycles run already; wait for one to end or cancel one", retry_after_s=10)
+    _check_room(session, limit)
     row = Lifecycle(
         id=new_id("lif"),
         project=spec.project,
@@ -146,7 +144,7 @@ def request_cancel(session: Session, project: str, lifecycle_id: str) -> Lifecyc
     return row
 
 
-def restart(session: Session, project: str, lifecycle_id: str, from_stage: str) -> Lifecycle:
+def restart(session: Session, project: str, lifecycle_id: str, from_stage: str, limit: int) -> Lifecycle:
     """Put a stage and all behind it back, to be run anew; the named one even if a kept result fits.
 
     Raises:
@@ -164,6 +162,7 @@ def restart(session: Session, project: str, lifecycle_id: str, from_stage: str) 
     other = _running(session, key)
     if other:
         raise ConflictError(f"the same document runs already as {other.id}; follow that one")
+    _check_room(session, limit)
     row.state = check_move(LIFECYCLE_MOVES, row.state, RUNNING, "the lifecycle")
     row.running_key, row.cancel_requested, row.error, row.finished_at = key, 0, "", None
     for one in row.stages[names.index(wanted) :]:
@@ -181,6 +180,12 @@ def stage(session: Session, lifecycle_id: str, name: str) -> Stage:
 
 def _running(session: Session, key: str) -> Lifecycle | None:
     return session.scalar(select(Lifecycle).where(Lifecycle.running_key == key))
+
+
+def _check_room(session: Session, limit: int) -> None:
+    running = session.scalar(select(func.count()).select_from(Lifecycle).where(Lifecycle.state == RUNNING)) or 0
+    if running >= limit:
+        raise BusyError(f"{running} lifecycles run already; wait for one to end or cancel one", retry_after_s=10)
 
 
 def _new_stage(name: str, position: int) -> Stage:

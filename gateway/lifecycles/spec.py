@@ -51,7 +51,7 @@ class ServeSection:
 
     deployment: str
     alias: str = ""
-    """Set on the version before it takes traffic; empty: none."""
+    """Set on the version once it takes traffic; empty: none."""
     options: dict[str, Any] = field(default_factory=dict)
 
 
