@@ -13,6 +13,9 @@ from services.train_svc.engine.reading import check, fault, join, read, setting
 from services.train_svc.engine.templates import describe
 from services.train_svc.engine.templates.registry import TEMPLATES
 
+PICTURE_OPTIONS = ("in_channels", "image_height", "image_width")
+"""Options that every template for pictures has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSpec:
@@ -93,16 +96,20 @@ class ModelSpec:
         _describe(name, value, path)
         return cls(template=name, overrides=value)
 
-    def describe(self, shape: tuple[int, ...], classes: int, path: str = "train.model") -> Description:
-        """Return the description for pictures of `shape` (channels, height, width) in `classes` classes.
+    def describe(self, shape: tuple[int, ...] | None, classes: int, path: str = "train.model") -> Description:
+        """Return the description for the pictures and classes of a dataset.
+
+        Args:
+            shape: [channels, height, width] that all pictures have; None: they differ, and the model must say.
+            classes: how many classes there are.
+            path: begins the field paths of errors.
 
         Raises:
-            InvalidError: the model written out takes other pictures, or gives another number of classes.
+            InvalidError: the model gives another number of classes, or says no picture size and there is none.
         """
-        result = self.architecture or _describe(self.template, {**_fitted(shape, classes), **self.overrides}, path)
-        if result.input_shape[0] != shape[0]:
-            message = f"the model takes {result.input_shape[0]} channels, the dataset's pictures have {shape[0]}"
-            raise fault(path, message)
+        result = self.architecture or _describe(
+            self.template, {**self._fitted(shape, classes, path), **self.overrides}, path
+        )
         if result.output_shape != (classes,):
             message = (
                 f"the model gives {list(result.output_shape)}, wanted [{classes}]: one score a class of the dataset"
@@ -110,16 +117,20 @@ class ModelSpec:
             raise fault(path, message)
         return result
 
+    def _fitted(self, shape: tuple[int, ...] | None, classes: int, path: str) -> dict[str, Any]:
+        if shape is not None:
+            return {**dict(zip(PICTURE_OPTIONS, shape, strict=True)), "num_classes": classes}
+        missing = [name for name in PICTURE_OPTIONS if name not in self.overrides]
+        if missing:
+            message = f"the dataset's pictures differ in size; give {', '.join(missing)}, and they are resized"
+            raise fault(path, message)
+        return {"num_classes": classes}
+
     def to_data(self) -> Any:  # noqa: ANN401 - plain data
         """Return it as it was given."""
         if self.architecture:
             return self.architecture.to_data()
         return {"template": self.template, **self.overrides} if self.overrides else self.template
-
-
-def _fitted(shape: tuple[int, ...], classes: int) -> dict[str, Any]:
-    channels, height, width = shape
-    return {"in_channels": channels, "image_height": height, "image_width": width, "num_classes": classes}
 
 
 def _describe(name: str, options: dict[str, Any], path: str) -> Description:
@@ -139,15 +150,15 @@ class TrainSpec:
     """A template's name, a mapping with `template` and its overrides, or a description."""
     task: Literal["classification"] = "classification"
     """What is learnt: one label a picture."""
-    epochs: int = setting(30, least=1, most=100_000)
+    epochs: int = setting(20, least=1, most=100_000)
     """Passes over the training split."""
-    batch_size: int = setting(64, least=2, most=65536)
+    batch_size: int = setting(32, least=2, most=65536)
     """Samples a step; an epoch's last, smaller batch is left out, since every epoch is shuffled anew."""
     optimizer: OptimizerSpec = OptimizerSpec()
     """What moves the weights."""
     schedule: ScheduleSpec = ScheduleSpec()
     """How the learning rate goes."""
-    label_smoothing: float = setting(0.0, least=0, below=1)
+    label_smoothing: float = setting(0.05, least=0, below=1)
     """Share of the target spread over all classes."""
     augment: AugmentSpec = AugmentSpec()
     """Random changes of the training pictures."""
@@ -179,7 +190,7 @@ class TrainSpec:
             raise fault("schedule.warmup_epochs", f"got {self.schedule.warmup_epochs:g}, wanted {wanted}")
 
     @classmethod
-    def parse(cls, value: object, path: str = "train") -> "TrainSpec":
+    def from_mapping(cls, value: object, path: str = "train") -> "TrainSpec":
         """Return the spec of plain data (the JSON or YAML of a `train:` section).
 
         Raises:

@@ -1,0 +1,103 @@
+"""A dataset version as splits of pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.common.errors import InvalidError
+from services.common.records import RecordSet
+from services.train_svc.engine.pictures import IN_MEMORY_BYTES, LazySplit, MemorySplit, Split
+
+Decode = Callable[[bytes], np.ndarray]
+"""Bytes of a file to its picture: uint8 [channels, height, width]."""
+
+TRAIN = "train"
+VALIDATION = "validation"
+TEST = "test"
+CHANNELS = (1, 3)
+FEWEST_CLASSES = 2
+AXES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureDataset:
+    """Labelled pictures in splits."""
+
+    records: RecordSet
+    """All samples."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes, in the order of the model's scores.
+
+        Raises:
+            InvalidError: there are fewer than two.
+        """
+        labels = self.records.labels
+        if len(labels) < FEWEST_CLASSES:
+            found = ", ".join(labels) or "none"
+            message = f"the dataset has the classes {found}; {FEWEST_CLASSES} or more are needed to tell them apart"
+            raise InvalidError(message, field="data")
+        return labels
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """Channels, height and width that all pictures have, or None where they differ."""
+        shape: list[int] = self.records.manifest.schema.get("shape") or []
+        if len(shape) != AXES:
+            return None
+        height, width, channels = shape
+        # Transparency is no class's mark: such pictures are read as colour ones.
+        return (1 if channels <= 2 else 3), height, width  # noqa: PLR2004 - grey, perhaps with transparency
+
+    def has(self, split: str) -> bool:
+        """Say whether a split has samples."""
+        return split in self.records.splits
+
+    @property
+    def tested(self) -> str:
+        """The split that the final accuracy is measured on: test, or validation where there is none.
+
+        Raises:
+            InvalidError: there is neither, or no train split.
+        """
+        splits = self.records.splits
+        if TRAIN not in splits or not (TEST in splits or VALIDATION in splits):
+            found = ", ".join(splits) or "none"
+            raise InvalidError(f"the dataset has the splits {found}; 'train' and 'test' are needed", field="data.split")
+        return TEST if TEST in splits else VALIDATION
+
+    def open(self, split: str, shape: tuple[int, ...], decode: Decode) -> Split:
+        """Return one split, decoded into memory if it is small.
+
+        Args:
+            split: its name.
+            shape: channels, height and width that `decode` gives.
+            decode: makes a picture of a file's bytes.
+
+        Raises:
+            InvalidError: a sample has no label, or cannot be decoded; it is named.
+        """
+        records = self.records.select(split=split)
+        ids, labels = records.ids, records.targets
+        if (labels < 0).any():
+            name = ids[int(np.argmax(labels < 0))]
+            raise InvalidError(f"the sample {name!r} of the split {split!r} has no label", field="data")
+
+        def read(indices: np.ndarray) -> np.ndarray:
+            pictures = np.empty((len(indices), *shape), np.uint8)
+            for place, index in enumerate(indices):
+                pictures[place] = _decoded(records, int(index), ids, decode)
+            return pictures
+
+        if len(records) * int(np.prod(shape)) > IN_MEMORY_BYTES:
+            return LazySplit(ids=ids, labels=labels, read=read)
+        return MemorySplit(ids=ids, labels=labels, data=read(np.arange(len(records))))
+
+
+def _decoded(records: RecordSet, index: int, ids: list[str], decode: Decode) -> np.ndarray:
+    try:
+        return decode(records.read(index))
+    except InvalidError as error:
+        raise InvalidError(f"the sample {ids[index]!r} cannot be read: {error.message}", field="data") from error
