@@ -13,13 +13,17 @@ TARGET = SOURCE / "gen"
 
 def main() -> None:
     """Replace the generated tree."""
-    for stale in TARGET.iterdir() if TARGET.exists() else ():
-        shutil.rmtree(stale) if stale.is_dir() else stale.unlink()
-    TARGET.mkdir(exist_ok=True)
-    compile_protos(sorted(str(p.relative_to(SOURCE)) for p in proto_files()))
-    for path in [*TARGET.rglob("*.py"), *TARGET.rglob("*.pyi")]:
+    shutil.rmtree(TARGET, ignore_errors=True)
+    generate(TARGET)
+
+
+def generate(target: Path) -> None:
+    """Write the generated tree to `target`, which is made."""
+    target.mkdir(parents=True)
+    compile_protos(sorted(str(p.relative_to(SOURCE)) for p in proto_files()), target)
+    for path in [*target.rglob("*.py"), *target.rglob("*.pyi")]:
         path.write_text(absolute_imports(path.read_text()))
-    for folder in [TARGET, *(p for p in TARGET.rglob("*") if p.is_dir())]:
+    for folder in [target, *(p for p in target.rglob("*") if p.is_dir())]:
         (folder / "__init__.py").write_text("")
 
 
@@ -28,11 +32,11 @@ def proto_files() -> list[Path]:
     return [p for p in SOURCE.rglob("*.proto") if TARGET not in p.parents]
 
 
-def compile_protos(names: list[str]) -> None:
+def compile_protos(names: list[str], target: Path) -> None:
     """Run protoc with the Python plugins of this environment."""
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{SOURCE}"]
-    command += [f"--python_out={TARGET}", f"--grpc_python_out={TARGET}"]
-    command += [f"--mypy_out=quiet:{TARGET}", f"--mypy_grpc_out=quiet:{TARGET}"]
+    command += [f"--python_out={target}", f"--grpc_python_out={target}"]
+    command += [f"--mypy_out=quiet:{target}", f"--mypy_grpc_out=quiet:{target}"]
     plugins = [f"--plugin={Path(sys.executable).parent / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
     subprocess.run([*command, *plugins, *names], check=True)
 

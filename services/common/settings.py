@@ -69,6 +69,10 @@ class CommonSettings(BaseSettings):
     tls: TlsSettings = Field(default_factory=TlsSettings)
     """Transport security."""
 
+    def listen_address(self, name: Literal["data", "train", "compress", "serve"]) -> str:
+        """Return where the service binds: `host`, and the port by which it is reached."""
+        return f"{self.host}:{getattr(self, f'{name}_address').rsplit(':', 1)[1]}"
+
     def database_url_of(self, service: str) -> str:
         """Return the service's own database: a SQLite file, or its schema of the shared PostgreSQL."""
         return self.database_url or f"sqlite:///{self.home / 'db' / service}.sqlite"

@@ -129,7 +129,11 @@ class Worker:
         return True
 
     def _look(self) -> None:
+        sign = self._settings.home / "worker.alive"
+        sign.parent.mkdir(parents=True, exist_ok=True)
         while not self._leaving.is_set():
+            # For health checks of containers (services.common.rpc.probe).
+            sign.touch()
             for service, stub in self._stubs.items():
                 if self._report(stub) and self._busy < self._slots:
                     threading.Thread(target=self.work, args=(service,), name=f"{service}-job").start()

@@ -1,0 +1,21 @@
+# train_svc: runs and the registry; and the worker that trains, with NCCL on GPUs.
+# Build from the repository's root: docker build -f deploy/docker/train.Dockerfile -t modelwright-train .
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md ./
+COPY proto ./proto
+COPY services ./services
+COPY gateway ./gateway
+COPY modelwright ./modelwright
+RUN python -m venv /opt/modelwright \
+ && /opt/modelwright/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[train]"
+
+FROM python:3.11-slim
+RUN useradd --uid 10001 --create-home modelwright
+COPY --from=build /opt/modelwright /opt/modelwright
+ENV PATH=/opt/modelwright/bin:$PATH PYTHONUNBUFFERED=1 MODELWRIGHT_HOST=0.0.0.0 MODELWRIGHT_LOG_FORMAT=json \
+    MODELWRIGHT_HOME=/home/modelwright/state
+USER 10001
+WORKDIR /home/modelwright
+ENTRYPOINT ["python", "-m"]
+CMD ["services.train_svc"]

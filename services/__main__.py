@@ -1,0 +1,228 @@
+"""Every service in one process: the embedded form that `modelwright up` runs.
+
+The four services and the gateway share this process; a real Redis, one worker and one inference
+server run beside it. All state is under the home folder. Each part is the program that a cluster
+runs alone, with other settings.
+"""
+
+import argparse
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from services.common.embedded import Child, Household, redis_command
+from services.common.errors import ConflictError, ModelwrightError, UnavailableError
+from services.common.logs import configure_logging
+from services.common.settings import CommonSettings
+
+log = logging.getLogger("modelwright")
+
+READY_TIMEOUT_S = 60.0
+ADDRESSES = ("data", "train", "compress", "serve")
+
+
+def up(home: Path, port: int = 8080, *, detach: bool = False) -> dict[str, Any]:
+    """Start the platform; return what `status` says once it is ready, or after it was stopped.
+
+    Args:
+        home: folder of all its state.
+        port: of the gateway; 0 lets the system choose.
+        detach: return once it is ready and leave it running.
+
+    Raises:
+        ConflictError: one runs there already.
+        UnavailableError: it did not become ready; the message names the log.
+    """
+    if not detach:
+        run(home, port)
+        return {}
+    home.mkdir(parents=True, exist_ok=True)
+    if running := status(home):
+        return running
+    output = home / "logs" / "platform.log"
+    output.parent.mkdir(exist_ok=True)
+    with output.open("ab") as stream:
+        command = [sys.executable, "-m", "services", "--home", str(home), "--port", str(port)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+    return _wait_until_ready(home, process, output)
+
+
+def down(home: Path, timeout_s: float = 60.0) -> bool:
+    """Stop the platform of `home`; False if none runs."""
+    found = status(home)
+    if not found:
+        return False
+    os.kill(found["pid"], signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while status(home):
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"the platform (process {found['pid']}) did not stop within {timeout_s:.0f} s")
+        time.sleep(0.05)
+    return True
+
+
+def status(home: Path) -> dict[str, Any]:
+    """Return process id, URL and addresses of the platform that runs in `home`; empty if none does."""
+    try:
+        found: dict[str, Any] = json.loads((home / "platform.json").read_text())
+        with (home / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return found
+    except (OSError, ValueError):
+        pass
+    return {}
+
+
+def run(home: Path, port: int) -> None:
+    """Run the platform in this process until SIGTERM or SIGINT."""
+    home = home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("a") as lock:
+        _hold(lock, home)
+        environment = _environment(home)
+        os.environ.update(environment)
+        settings = CommonSettings()
+        configure_logging(settings.log_level, settings.log_format)
+        household = Household(home / "logs", settings.grace_s + 5)
+        try:
+            _start_redis(household, settings)
+            _serve(home, port, household, environment)
+        finally:
+            household.stop()
+            (home / "platform.json").unlink(missing_ok=True)
+
+
+def _serve(home: Path, port: int, household: Household, environment: dict[str, str]) -> None:
+    # Imported here: `status` and `down` must not pay for them.
+    from gateway.__main__ import serve_gateway  # noqa: PLC0415
+
+    import services.compress_svc.__main__ as compress  # noqa: PLC0415
+    import services.data_svc.__main__ as data  # noqa: PLC0415
+    import services.serve_svc.__main__ as serve  # noqa: PLC0415
+    import services.train_svc.__main__ as train  # noqa: PLC0415
+
+    servers = [part.build_server() for part in (data, train, compress, serve)]
+    try:
+        for server in servers:
+            server.start()
+        rest, grpc = free_port(8081), free_port(8082)
+        inference = [sys.executable, "-m", "services.serve_svc", "inference"]
+        inference += ["--port", str(rest), "--grpc-port", str(grpc)]
+        worker = [sys.executable, "-m", "services", "worker", "--queues", _queues()]
+        household.start(Child(name="inference", command=inference, environment=environment))
+        household.start(Child(name="worker", command=worker, environment=environment))
+        addresses = {server.name: server.address for server in servers}
+        addresses.update(inference_rest=f"http://127.0.0.1:{rest}", inference_grpc=f"127.0.0.1:{grpc}")
+        serve_gateway(port, on_ready=lambda url: _announce(home, url, addresses))
+    finally:
+        for server in reversed(servers):
+            server.stop()
+
+
+def work(queues: Sequence[str], slots: int) -> None:
+    """Run one worker for the jobs of all services."""
+    import services.compress_svc.__main__ as compress  # noqa: PLC0415
+    import services.data_svc.__main__ as data  # noqa: PLC0415
+    import services.train_svc.__main__ as train  # noqa: PLC0415
+    from services.common.runtime import run_worker  # noqa: PLC0415
+
+    settings = CommonSettings()
+    configure_logging(settings.log_level, settings.log_format)
+    run_worker([part.employer() for part in (data, train, compress)], queues, slots, settings)
+
+
+def free_port(wanted: int) -> int:
+    """Return `wanted` if it can be bound on loopback, another free port if not."""
+    for number in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", number))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise UnavailableError("no port is free on 127.0.0.1")
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """Return the settings that hold for every process of the embedded form; what the user has set stays."""
+    settings = CommonSettings(home=home)
+    chosen = {"MODELWRIGHT_HOME": str(home)}
+    for name in ADDRESSES:
+        host, port = getattr(settings, f"{name}_address").rsplit(":", 1)
+        chosen[f"MODELWRIGHT_{name.upper()}_ADDRESS"] = f"{host}:{free_port(int(port))}"
+    return chosen
+
+
+def _hold(lock: TextIO, home: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        url = status(home).get("url", "still starting")
+        raise ConflictError(f"a platform runs in {home} already ({url}); stop it with `modelwright down`") from None
+
+
+def _start_redis(household: Household, settings: CommonSettings) -> None:
+    if not settings.broker_url:
+        household.start(Child(name="redis", command=redis_command(settings.home)))
+
+
+def _queues() -> str:
+    from services.common.hardware import gpus  # noqa: PLC0415
+
+    return "gpu,cpu" if gpus() else "cpu"
+
+
+def _announce(home: Path, url: str, addresses: dict[str, str]) -> None:
+    found = {"pid": os.getpid(), "url": url, "addresses": addresses, "started_at": time.time()}
+    partial = home / "platform.json.partial"
+    partial.write_text(json.dumps(found, indent=2))
+    partial.replace(home / "platform.json")
+    log.info("ready at %s", url)
+
+
+def _wait_until_ready(home: Path, process: "subprocess.Popen[bytes]", output: Path) -> dict[str, Any]:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := status(home):
+            return found
+        time.sleep(0.02)
+    process.terminate()
+    tail = "\n".join(output.read_text(errors="replace").splitlines()[-5:])
+    raise UnavailableError(f"the platform did not start; the end of {output}:\n{tail}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `python -m services [--home H] [--port P]` or `python -m services worker --queues cpu`."""
+    parser = argparse.ArgumentParser(prog="python -m services")
+    parser.add_argument("--home", type=Path, default=CommonSettings().home)
+    parser.add_argument("--port", type=int, default=8080)
+    worker = parser.add_subparsers(dest="role").add_parser("worker", help="do the jobs of every service")
+    worker.add_argument("--queues", default="cpu")
+    worker.add_argument("--slots", type=int, default=1)
+    options = parser.parse_args(arguments)
+    try:
+        if options.role == "worker":
+            work(options.queues.split(","), options.slots)
+        else:
+            run(options.home, options.port)
+    except ModelwrightError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
