@@ -1,0 +1,1 @@
+"""Inference without a wire: model packages, sessions, batching, generations and their replacement."""
