@@ -1,7 +1,7 @@
 """A dataset version as splits of pictures."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -9,15 +9,19 @@ from services.common.errors import InvalidError
 from services.common.records import RecordSet
 from services.train_svc.engine.pictures import IN_MEMORY_BYTES, LazySplit, MemorySplit, Split
 
-Decode = Callable[[bytes], np.ndarray]
-"""Bytes of a file to its picture: uint8 [channels, height, width]."""
-
 TRAIN = "train"
 VALIDATION = "validation"
 TEST = "test"
-CHANNELS = (1, 3)
 FEWEST_CLASSES = 2
 AXES = 3
+
+
+class Decode(Protocol):
+    """Bytes of a file to its picture."""
+
+    def __call__(self, raw: bytes, name: str) -> np.ndarray[Any, Any]:
+        """Return uint8 [channels, height, width]; an InvalidError names the sample."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +92,9 @@ class PictureDataset:
         def read(indices: np.ndarray) -> np.ndarray:
             pictures = np.empty((len(indices), *shape), np.uint8)
             for place, index in enumerate(indices):
-                pictures[place] = _decoded(records, int(index), ids, decode)
+                pictures[place] = decode(records.read(int(index)), ids[index])
             return pictures
 
         if len(records) * int(np.prod(shape)) > IN_MEMORY_BYTES:
             return LazySplit(ids=ids, labels=labels, read=read)
         return MemorySplit(ids=ids, labels=labels, data=read(np.arange(len(records))))
-
-
-def _decoded(records: RecordSet, index: int, ids: list[str], decode: Decode) -> np.ndarray:
-    try:
-        return decode(records.read(index))
-    except InvalidError as error:
-        raise InvalidError(f"the sample {ids[index]!r} cannot be read: {error.message}", field="data") from error

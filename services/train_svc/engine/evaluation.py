@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ class Evaluation:
     samples: int
     """How many were looked at."""
 
-    def card_entry(self, split: str) -> dict[str, float | int | str]:
-        """Return the accuracy as a report card holds it."""
+    def card_entry(self, split: str) -> dict[str, Any]:
+        """Return the accuracy as a report card holds it: value, ci_low, ci_high, samples, split."""
         interval = {"value": self.accuracy, "ci_low": self.ci_low, "ci_high": self.ci_high}
         return {**interval, "samples": self.samples, "split": split}
 

@@ -1,23 +1,27 @@
 """The trained model as a package: a folder whose digest names the version."""
 
-import json
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import nn
 
+from services.common.packages import Card, Golden, Metric, Package, Signature, TensorSpec, Tolerance, write_package
+from services.common.preprocess import Preprocess
 from services.train_svc.engine.architecture import Description, to_yaml
 from services.train_svc.engine.evaluation import Evaluation
 from services.train_svc.engine.export import ATOL, INPUT, OUTPUT, RTOL, Export, export_module
-from services.train_svc.engine.pictures import Normalization, Split
+from services.train_svc.engine.pictures import Split
+from services.train_svc.engine.reading import fault
 from services.train_svc.engine.weights import save_weights
 
 GOLDEN_SAMPLES = 8
-FORMAT = 1
+MODES = {1: "L", 3: "RGB"}
+"""Channels of a picture to how it is decoded."""
+AXES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class Trained:
     """What it is."""
     model: nn.Module
     """With its final weights."""
-    normalization: Normalization
+    preprocess: Preprocess
     """What its inputs went through."""
     labels: list[str]
     """Classes, in the order of its scores."""
@@ -46,8 +50,8 @@ class Trained:
     """The training spec, every default written out."""
 
 
-def write_package(trained: Trained, samples: Split, folder: Path) -> Export:
-    """Write the package's files into `folder`, an empty one.
+def pack(trained: Trained, samples: Split, folder: Path) -> Package:
+    """Write the package into `folder`, which is made, and return it as read back.
 
     Args:
         trained: what to pack.
@@ -57,59 +61,59 @@ def write_package(trained: Trained, samples: Split, folder: Path) -> Export:
     Raises:
         ExportError: the ONNX model does not compute what torch does.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    exported = export_module(trained.model, trained.description.input_shape, folder / "model.onnx")
-    save_weights(trained.model, folder / "weights.safetensors")
-    _write_golden(trained, samples, folder / "golden.npz")
-    (folder / "architecture.yaml").write_text(to_yaml(trained.description), "utf-8")
-    (folder / "preprocess.yaml").write_text(yaml.safe_dump(_preprocess(trained), sort_keys=False), "utf-8")
-    for name, content in (
-        ("signature.json", _signature(trained.description)),
-        ("labels.json", trained.labels),
-        ("card.json", _card(trained, exported)),
-    ):
-        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False), "utf-8")
-    return exported
+    with tempfile.TemporaryDirectory() as scratch:
+        model, weights = Path(scratch) / "model.onnx", Path(scratch) / "weights.safetensors"
+        exported = export_module(trained.model, trained.description.input_shape, model)
+        save_weights(trained.model, weights)
+        return write_package(
+            folder,
+            model=model,
+            weights=weights,
+            signature=_signature(trained.description),
+            golden=_golden(trained, samples),
+            preprocess=trained.preprocess.spec,
+            labels=trained.labels,
+            architecture=to_yaml(trained.description),
+            card=_card(trained, exported),
+        )
 
 
-def _write_golden(trained: Trained, samples: Split, path: Path) -> None:
-    pictures = samples.pictures(np.arange(min(GOLDEN_SAMPLES, len(samples))))
-    inputs = trained.normalization.apply(torch.from_numpy(pictures))
+def decode_step(description: Description) -> dict[str, Any]:
+    """Return the preprocessing step that makes pictures of the size that the model takes.
+
+    Raises:
+        InvalidError: it takes no pictures of 1 or 3 channels.
+    """
+    if len(description.input_shape) != AXES or description.input_shape[0] not in MODES:
+        message = f"the model takes {list(description.input_shape)}, wanted [1 or 3 channels, height, width]"
+        raise fault("train.model", message)
+    channels, height, width = description.input_shape
+    return {"decode_image": {"mode": MODES[channels], "height": height, "width": width}}
+
+
+def _golden(trained: Trained, samples: Split) -> Golden:
+    # Through the package's own preprocessing, so that a replay from raw bytes gives the same numbers.
+    inputs = trained.preprocess.finish(samples.pictures(np.arange(min(GOLDEN_SAMPLES, len(samples)))))
     trained.model.cpu().eval()
     with torch.inference_mode():
-        outputs = trained.model(inputs)
-    arrays = {f"input:{INPUT}": inputs.numpy(), f"output:{OUTPUT}": outputs.numpy()}
-    with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        outputs = trained.model(torch.from_numpy(inputs))
+    return Golden(inputs={INPUT: inputs}, outputs={OUTPUT: outputs.numpy()})
 
 
-def _signature(description: Description) -> dict[str, Any]:
-    return {
-        "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, *description.input_shape]}],
-        "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, *description.output_shape]}],
-        "golden": {"rtol": RTOL, "atol": ATOL},
-    }
+def _signature(description: Description) -> Signature:
+    return Signature(
+        inputs=(TensorSpec(name=INPUT, datatype="FP32", shape=(-1, *description.input_shape)),),
+        outputs=(TensorSpec(name=OUTPUT, datatype="FP32", shape=(-1, *description.output_shape)),),
+        golden=Tolerance(rtol=RTOL, atol=ATOL),
+    )
 
 
-def _preprocess(trained: Trained) -> list[dict[str, Any]]:
-    channels, height, width = trained.description.input_shape
-    norm = trained.normalization
-    return [
-        {"decode_image": {"mode": "L" if channels == 1 else "RGB", "height": height, "width": width}},
-        {"normalize": {"mean": list(norm.mean), "std": list(norm.std)}},
-    ]
-
-
-def _card(trained: Trained, exported: Export) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "name": trained.name,
-        "variant": "trained",
-        "parent": None,
-        "run": trained.run_id,
-        "dataset": trained.dataset_digest,
-        "recipe": {"train": trained.recipe, "opset": exported.opset},
-        "metrics": {"accuracy": trained.evaluation.card_entry(trained.split)},
-        "size_bytes": exported.size_bytes,
-        "latency": [],
-    }
+def _card(trained: Trained, exported: Export) -> Card:
+    return Card(
+        name=trained.name,
+        variant="trained",
+        run=trained.run_id,
+        dataset=trained.dataset_digest,
+        recipe={"train": trained.recipe, "opset": exported.opset},
+        metrics={"accuracy": Metric(**trained.evaluation.card_entry(trained.split))},
+    )

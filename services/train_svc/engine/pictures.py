@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -94,6 +94,10 @@ class Normalization:
     def apply(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return uint8 [N, C, H, W] as normalised float32."""
         return self.scale(pictures.float() / 255)
+
+    def step(self) -> dict[str, Any]:
+        """Return the same as a step of preprocess.yaml."""
+        return {"normalize": {"mean": list(self.mean), "std": list(self.std)}}
 
     def scale(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return pictures in 0 to 1 as normalised ones."""

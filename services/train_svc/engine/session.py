@@ -1,40 +1,37 @@
 """A training run from a dataset version to a package: decode, fit, evaluate, export."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from services.common.errors import InvalidError
+from services.common.packages import Package
+from services.common.preprocess import Preprocess
 from services.train_svc.engine.architecture import Description
 from services.train_svc.engine.building import build
 from services.train_svc.engine.chance import seed_of
-from services.train_svc.engine.checkpoint import read_checkpoint
-from services.train_svc.engine.dataset import CHANNELS, TRAIN, VALIDATION, Decode, PictureDataset
+from services.train_svc.engine.checkpoint import State
+from services.train_svc.engine.dataset import TRAIN, VALIDATION, PictureDataset
 from services.train_svc.engine.evaluation import Evaluation, evaluate
-from services.train_svc.engine.packaging import Trained, write_package
+from services.train_svc.engine.packaging import Trained, decode_step, pack
 from services.train_svc.engine.pictures import Normalization, Split
 from services.train_svc.engine.ports import MetricSink, Point, ProgressSink
 from services.train_svc.engine.spec import TrainSpec
 from services.train_svc.engine.trainer import Data, Ports, Trainer
+
+LOG = logging.getLogger("modelwright.train")
 
 TRAINING_SHARE = 0.95
 """Share of the progress that is training; evaluation and export take the rest."""
 FINISHING_S = 3.0
 """Evaluation and export of a small model, for the estimate of the time left."""
 MOST_THREADS = 8
-
-
-class DecoderMaker(Protocol):
-    """Makes the decoder of pictures of one size."""
-
-    def __call__(self, *, channels: int, height: int, width: int) -> Decode:
-        """Return a function of a file's bytes that gives uint8 [channels, height, width]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,18 +46,16 @@ class Assignment:
     """Scratch: checkpoints and the package are written here."""
     submitted_at: float
     """When it was asked for, seconds since 1970; the metric `first_step_s` counts from it."""
-    checkpoint: Path | None = None
-    """Folder of the checkpoint to go on from."""
+    resume_from: State | None = None
+    """The checkpoint to go on from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What a finished run leaves."""
 
-    package: Path
-    """Folder of the model package."""
-    description: Description
-    """The model."""
+    package: Package
+    """The model package, written."""
     evaluation: Evaluation
     """On the test split."""
     split: str
@@ -71,7 +66,7 @@ class Stopped(Exception):
     """The run was asked to leave; its last checkpoint is saved."""
 
 
-def carry_out(assignment: Assignment, dataset: PictureDataset, make_decoder: DecoderMaker, ports: Ports) -> Outcome:
+def carry_out(assignment: Assignment, dataset: PictureDataset, ports: Ports) -> Outcome:
     """Train as the assignment says and pack the result.
 
     Raises:
@@ -83,22 +78,26 @@ def carry_out(assignment: Assignment, dataset: PictureDataset, make_decoder: Dec
     spec = assignment.spec
     labels, tested = dataset.labels, dataset.tested
     description = spec.model.describe(dataset.shape, len(labels))
-    opened = _opener(dataset, description, make_decoder)
+    opened = _opener(dataset, description)
     trainer = _trainer(assignment, dataset, description, opened, _told(ports, assignment.submitted_at))
-    if assignment.checkpoint is not None:
-        trainer.restore(read_checkpoint(assignment.checkpoint))
-        print(f"resumed at step {trainer.step} of {trainer.total_steps}")  # noqa: T201 - the job's log
+    if assignment.resume_from is not None:
+        trainer.restore(assignment.resume_from)
+        LOG.info("goes on at step %d of %d", trainer.step, trainer.total_steps)
     if trainer.fit().stopped:
         raise Stopped(f"stopped at step {trainer.step} of {trainer.total_steps}; its checkpoint is saved")
     ports.progress.report(progress=TRAINING_SHARE, eta_s=FINISHING_S, message=f"evaluating on the {tested} split")
     evaluation = evaluate(trainer.model, opened(tested), trainer.data.normalization)
     _log_evaluation(ports.metrics, evaluation, trainer.step)
+    interval = f"95% interval {evaluation.ci_low:.4f} to {evaluation.ci_high:.4f}"
+    LOG.info(
+        "accuracy on the %s split: %.4f (%s, %d samples)", tested, evaluation.accuracy, interval, evaluation.samples
+    )
     ports.progress.report(progress=0.97, eta_s=FINISHING_S / 2, message="exporting to ONNX")
     trained = Trained(
         name=spec.model_name,
         description=description,
         model=trainer.model,
-        normalization=trainer.data.normalization,
+        preprocess=Preprocess([decode_step(description), trainer.data.normalization.step()]),
         labels=labels,
         evaluation=evaluation,
         split=tested,
@@ -106,17 +105,12 @@ def carry_out(assignment: Assignment, dataset: PictureDataset, make_decoder: Dec
         dataset_digest=dataset.records.digest,
         recipe=spec.to_data(),
     )
-    package = assignment.folder / "package"
-    write_package(trained, opened(tested), package)
-    return Outcome(package=package, description=description, evaluation=evaluation, split=tested)
+    package = pack(trained, opened(tested), assignment.folder / "package")
+    return Outcome(package=package, evaluation=evaluation, split=tested)
 
 
-def _opener(dataset: PictureDataset, description: Description, make_decoder: DecoderMaker) -> Callable[[str], Split]:
-    if len(description.input_shape) != len(CHANNELS) + 1 or description.input_shape[0] not in CHANNELS:
-        message = f"the model takes {list(description.input_shape)}, wanted [1 or 3 channels, height, width]"
-        raise InvalidError(message, field="train.model")
-    channels, height, width = description.input_shape
-    decode = make_decoder(channels=channels, height=height, width=width)
+def _opener(dataset: PictureDataset, description: Description) -> Callable[[str], Split]:
+    decode = Preprocess([decode_step(description)]).decode
 
     # Only the train split is decoded before the first step; the others when they are first looked at.
     @cache

@@ -1,5 +1,6 @@
 """The training loop for picture classification."""
 
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from services.train_svc.engine.ports import (
 from services.train_svc.engine.schedule import learning_rate
 from services.train_svc.engine.spec import TrainSpec
 from services.train_svc.engine.weights import fill, named_tensors
+
+LOG = logging.getLogger("modelwright.train")
 
 REPORT_EVERY_S = 0.25
 NAMED_SAMPLES = 8
@@ -160,7 +163,7 @@ class Trainer:
         accuracy = (scores.argmax(1) == labels).float().mean().item()
         self._log(train_loss=value, train_accuracy=accuracy, learning_rate=rate)
         if self.step % self.steps_per_epoch == 0:
-            self._validate()
+            self._validate(value)
         self._report(value)
 
     def _batch(self, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -169,12 +172,15 @@ class Trainer:
         labels = torch.from_numpy(self.data.train.labels[indices]).to(self._device)
         return self.data.normalization.scale(moved), labels
 
-    def _validate(self) -> None:
+    def _validate(self, loss: float) -> None:
+        epoch, line = self.step // self.steps_per_epoch, f"training loss {loss:.4f}"
         split = self.data.validation()
         if split is not None and len(split):
             result = evaluate(self.model, split, self.data.normalization)
             self._log(validation_loss=result.loss, validation_accuracy=result.accuracy)
-        self._log(epoch=self.step // self.steps_per_epoch)
+            line += f", validation loss {result.loss:.4f}, accuracy {result.accuracy:.4f}"
+        self._log(epoch=epoch)
+        LOG.info("epoch %d/%d: %s", epoch, self.spec.epochs, line)
 
     def _log(self, **values: float) -> None:
         self._ports.metrics.log([Point(key=key, step=self.step, value=value) for key, value in values.items()])
