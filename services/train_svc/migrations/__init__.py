@@ -1,0 +1,1 @@
+"""Alembic revisions of train_svc's tables."""
