@@ -12,7 +12,7 @@ from modelwright.client.models import Models
 from modelwright.client.records import Lineage, Worker, to_record
 from modelwright.client.resource import items, unwrap
 from modelwright.client.runs import Runs
-from modelwright.client.settings import resolve_settings
+from modelwright.client.settings import ClientSettings, resolve_settings
 from modelwright.client.transport import Transport
 from modelwright.client.uploads import Uploads
 
@@ -24,10 +24,18 @@ class Client:
         url: the gateway's root address; else `MODELWRIGHT_URL`, else `http://127.0.0.1:8080`.
         token: the API token; else `MODELWRIGHT_TOKEN`.
         project: the project; else `MODELWRIGHT_PROJECT`, else `default`.
+        settings: all of it, and how long to wait; the other arguments then count for nothing.
     """
 
-    def __init__(self, url: str | None = None, token: str | None = None, project: str | None = None) -> None:
-        self.settings = resolve_settings(url, token, project)
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        project: str | None = None,
+        *,
+        settings: ClientSettings | None = None,
+    ) -> None:
+        self.settings = settings or resolve_settings(url, token, project)
         self.transport = Transport(self.settings)
         self.uploads = Uploads(self.transport)
         self.blobs = Blobs(self.transport)

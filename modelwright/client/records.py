@@ -345,25 +345,51 @@ class Prediction(Record, frozen=True):
     latency_ms: float = 0.0
 
 
-class Stage(Record, frozen=True):
-    """A stage of a lifecycle: its state, progress, figures, and what it made."""
+class StageJob(Record, frozen=True):
+    """How far the job that carries out a stage is."""
 
-    name: str = ""
+    id: str = ""
     state: str = ""
-    reused: bool = False
     progress: float = 0.0
     eta_s: float | None = None
     message: str = ""
+    queue_position: int = 0
     waiting_reason: str = ""
-    error: str = ""
+
+
+class StageNews(Record, frozen=True):
+    """What a stage says of itself while it runs."""
+
+    job: StageJob | None = None
+    message: str = ""
+
+
+class Stage(Record, frozen=True):
+    """A stage of a lifecycle: its state, what it says of itself while it runs, and what it made."""
+
+    name: str = ""
+    state: str = ""
+    attempt: int = 0
     job_id: str = ""
-    run_id: str = ""
-    digest: str = ""
-    duration_s: float | None = None
-    figures: dict[str, Any] = {}
+    error: str = ""
+    message: str = ""
+    job: StageJob | None = None
+    live: StageNews | None = None
     result: Any = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+
+    @property
+    def under_way(self) -> StageJob:
+        """The job of the stage, as far as the server tells; empty where no job carries it out."""
+        return self.job or (self.live and self.live.job) or StageJob(id=self.job_id, message=self.message)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from its start to its end, None before."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
 
 
 class Lifecycle(Record, frozen=True):
@@ -384,6 +410,14 @@ class Lifecycle(Record, frozen=True):
     def has_ended(self) -> bool:
         """Whether the state is final."""
         return self.state in ENDED
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from its start to its end, None before."""
+        start = self.started_at or self.created_at
+        if start is None or self.finished_at is None:
+            return None
+        return (self.finished_at - start).total_seconds()
 
 
 def to_record(kind: type[T], value: Any) -> T:  # noqa: ANN401 - decoded JSON

@@ -97,12 +97,12 @@ class Runs(Resource):
         An entry is `{"run_id", "points": [{"key", "step", "value", "time"}], "params", "tags"}`. A point that
         was written before (run, key, step) changes nothing.
         """
-        answer = self._json("POST", "runs:log", body={"entries": [dict(entry) for entry in entries]})
+        answer = self._json("POST", "runs:log", body={"entries": [dict(entry) for entry in entries]}, key="")
         return dict((answer or {}).get("refused_runs") or {})
 
     def log_metrics(self, run_id: str, points: Sequence[MetricPoint]) -> None:
         """Write points of one run."""
-        self._none("POST", f"runs/{run_id}/metrics", body={"points": to_plain(list(points))})
+        self._none("POST", f"runs/{run_id}/metrics", body={"points": to_plain(list(points))}, key="")
 
     def metrics(
         self, run_id: str, *, keys: Sequence[str] = (), after_step: int | None = None, max_points: int = 0

@@ -64,7 +64,7 @@ class Transport:
             path: from the server's root.
             params: query parameters; those that are None or empty are left out.
             body: sent as JSON.
-            key: the idempotency key, when the caller must choose it.
+            key: the idempotency key, where the caller must choose it; empty if a repeated call changes nothing.
             once: never repeat, as for bodies that can be read only once.
             accept: statuses of 400 and more that are returned, not raised.
             kwargs: further arguments of `httpx.Client.build_request`.
@@ -76,7 +76,7 @@ class Transport:
         if body is not None:
             kwargs["content"] = orjson.dumps(body)
             headers.setdefault("Content-Type", "application/json")
-        if method == "POST" and not once:
+        if method == "POST" and not once and key != "":
             headers["Idempotency-Key"] = key or new_id("key")
         given = {name: value for name, value in (params or {}).items() if value not in (None, "")}
         request = self._http.build_request(method, path, params=given, headers=headers, **kwargs)

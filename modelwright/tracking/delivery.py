@@ -1,0 +1,161 @@
+"""Sends kept records to the server, in order, each batch as often as it takes."""
+
+import logging
+import math
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelwright.client import Client
+from modelwright.tracking.records import Ended, Entry, Kept, Logged, Packaged, decode, read_run, write_run
+from services.common.errors import BusyError, ModelwrightError, NotFoundError, UnauthorizedError, UnavailableError
+
+LOGGER = logging.getLogger("modelwright.tracking")
+POINTS_A_CALL = 10_000
+"""About 1 MB of JSON, well under the gateway's limit of a body."""
+LATER = (UnavailableError, BusyError, UnauthorizedError)
+"""Failures that pass, or that a token cures: the records wait."""
+
+
+class Delivery:
+    """Carries records to one server; a record the server refuses for good is put aside, not repeated.
+
+    Args:
+        client: the server; it should not repeat calls itself, because the caller does.
+        folder: where run files lie; refused records are written to `refused.jsonl` in it.
+    """
+
+    def __init__(self, client: Client, folder: Path) -> None:
+        self.client = client
+        self.folder = folder
+        self._ids: dict[str, str] = {}
+
+    def deliver(self, batch: Sequence[bytes]) -> None:
+        """Send the records; to be called again with the same ones if it raises `UnavailableError`.
+
+        Every call is idempotent: runs by their key, points by (run, key, step), files by digest.
+        """
+        waiting: list[Logged] = []
+        points = 0
+        for entry in map(decode, batch):
+            if isinstance(entry, Logged):
+                waiting.append(entry)
+                points += len(entry.metrics)
+                if points < POINTS_A_CALL:
+                    continue
+            self._log(waiting)
+            waiting, points = [], 0
+            if not isinstance(entry, Logged):
+                self._carry_out(entry)
+        self._log(waiting)
+
+    def run_id(self, key: str) -> str:
+        """Return the server's id of a run, creating the run if the server does not know it."""
+        if key not in self._ids:
+            run = read_run(self.folder, key)
+            if not run.run_id:
+                made = self.client.runs.create(
+                    run.name,
+                    params=run.params,
+                    tags=run.tags,
+                    dataset_digest=run.dataset_digest,
+                    code_version=run.code_version,
+                    environment=run.environment,
+                    hardware=run.hardware,
+                    key=key,
+                )
+                run.run_id = made.id
+                write_run(self.folder, run)
+            self._ids[key] = run.run_id
+        return self._ids[key]
+
+    def _log(self, logged: Sequence[Logged]) -> None:
+        if not logged:
+            return
+        try:
+            refused = self.client.runs.log(list(self._entries(logged)))
+        except LATER as error:
+            raise UnavailableError(error.message) from error
+        except ModelwrightError as error:
+            self._narrow(logged, error)
+        else:
+            for run_id, reason in refused.items():
+                keys = {key for key, known in self._ids.items() if known == run_id}
+                self._put_aside([entry for entry in logged if entry.run in keys], reason)
+
+    def _narrow(self, logged: Sequence[Logged], error: ModelwrightError) -> None:
+        """One bad record must not cost its neighbours: part the runs, then halve until it stands alone."""
+        keys = {entry.run for entry in logged}
+        if len(keys) > 1:
+            for key in keys:
+                self._log([entry for entry in logged if entry.run == key])
+        elif len(logged) == 1 or isinstance(error, NotFoundError):
+            self._put_aside(logged, error.message)
+        else:
+            middle = len(logged) // 2
+            self._log(logged[:middle])
+            self._log(logged[middle:])
+
+    def _entries(self, logged: Sequence[Logged]) -> Iterable[dict[str, Any]]:
+        by_run: dict[str, dict[str, Any]] = {}
+        for entry in logged:
+            run_id = self.run_id(entry.run)
+            found = by_run.setdefault(run_id, {"run_id": run_id, "points": [], "params": {}, "tags": {}})
+            found["points"].extend(
+                {"key": key, "step": entry.step, "value": _number(value), "time": entry.time}
+                for key, value in entry.metrics.items()
+            )
+            found["params"].update(entry.params)
+            found["tags"].update(entry.tags)
+        return by_run.values()
+
+    def _carry_out(self, entry: Entry) -> None:
+        try:
+            run_id = self.run_id(entry.run)
+            if isinstance(entry, Ended):
+                self._finish(run_id, entry)
+            elif isinstance(entry, Kept):
+                self._keep(run_id, entry)
+            elif isinstance(entry, Packaged):
+                self._register(run_id, entry)
+        except LATER as error:
+            raise UnavailableError(error.message) from error
+        except ModelwrightError as error:
+            self._put_aside([entry], error.message)
+
+    def _finish(self, run_id: str, entry: Ended) -> None:
+        if not self.client.runs.get(run_id).has_ended:
+            self.client.runs.finish(run_id, entry.state, entry.error)
+
+    def _keep(self, run_id: str, entry: Kept) -> None:
+        copy = Path(entry.copy)
+        if copy.exists():
+            self.client.runs.record_artifact(run_id, self.client.blobs.put(copy, entry.path))
+            copy.unlink(missing_ok=True)
+
+    def _register(self, run_id: str, entry: Packaged) -> None:
+        copy = Path(entry.copy)
+        if copy.exists():
+            self.client.models.create(
+                entry.name, copy, run_id=run_id, dataset_digest=entry.dataset_digest, variant=entry.variant
+            )
+            shutil.rmtree(copy, ignore_errors=True)
+
+    def _put_aside(self, entries: Sequence[Entry], reason: str) -> None:
+        if not entries:
+            return
+        place = self.folder / "refused.jsonl"
+        with place.open("ab") as file:
+            for entry in entries:
+                file.write(msgspec.json.encode({"reason": reason, "record": entry}) + b"\n")
+        LOGGER.warning("the server refused %d record(s), kept in %s: %s", len(entries), place, reason)
+
+
+def _number(value: float) -> float | str:
+    # JSON has no such numbers; these are ProtoJSON's words for them.
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
