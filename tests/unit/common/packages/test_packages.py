@@ -129,7 +129,7 @@ def test_a_missing_folder_is_not_found(tmp_path: Path) -> None:
 
 
 def test_a_pickled_golden_file_is_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "golden.npz", **{"input:x": np.array([{"a": 1}], dtype=object)})
+    np.savez(tmp_path / "golden.npz", x=np.array([{"a": 1}], dtype=object))
     with pytest.raises(InvalidError, match="no npz of plain arrays"):
         Golden.load(tmp_path / "golden.npz")
     (tmp_path / "golden.npz").write_bytes(b"\x80\x04}.")
@@ -156,7 +156,8 @@ def test_a_package_travels_through_the_blob_store(tmp_path: Path) -> None:
     files = upload_package(package.folder, blobs)
     assert upload_package(package.folder, blobs) == files
     cache = BlobCache(tmp_path / "cache", blobs, 1 << 20)
-    for number, source in enumerate((blobs, cache, cache)):
+    sources: list[BlobStore | BlobCache] = [blobs, cache, cache]
+    for number, source in enumerate(sources):
         folder = download_package(files, tmp_path / f"copy{number}", source)
         assert read_package(folder).card == package.card
         assert download_package(files, folder, source) == folder
