@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -111,17 +111,20 @@ def cursors(session: Session, run_key: int) -> list[Cursor]:
     return [Cursor(*row) for row in session.execute(query.order_by(names.c.name))]
 
 
-def count_points(session: Session, run_key: int, name_id: int, after_step: int) -> int:
-    """Return how many points of a metric lie behind a step."""
-    point = metric_points.c
-    where = (point.run_key == run_key, point.name_id == name_id, point.step > after_step)
-    return session.scalar(select(func.count()).where(*where)) or 0
+def count_points(session: Session, run_key: int, name_id: int, after_step: int | None) -> int:
+    """Return how many points of a metric lie behind a step (None: how many there are)."""
+    return session.scalar(select(func.count()).where(_points_of(run_key, name_id, after_step))) or 0
 
 
-def read_points(session: Session, run_key: int, cursor: Cursor, after_step: int) -> Iterator[Point]:
-    """Yield the points of a metric behind a step, in the order of steps, without holding them all."""
+def read_points(session: Session, run_key: int, cursor: Cursor, after_step: int | None) -> Iterator[Point]:
+    """Yield the points of a metric behind a step (None: all), in the order of steps, without holding them all."""
     point = metric_points.c
-    where = (point.run_key == run_key, point.name_id == cursor.name_id, point.step > after_step)
-    query = select(point.step, point.value, point.time).where(*where).order_by(point.step)
-    for step, value, time in session.execute(query.execution_options(yield_per=5000)):
+    query = select(point.step, point.value, point.time).where(_points_of(run_key, cursor.name_id, after_step))
+    for step, value, time in session.execute(query.order_by(point.step).execution_options(yield_per=5000)):
         yield Point(cursor.key, step, math.nan if value is None else value, time)
+
+
+def _points_of(run_key: int, name_id: int, after_step: int | None) -> ColumnElement[bool]:
+    point = metric_points.c
+    metric = and_(point.run_key == run_key, point.name_id == name_id)
+    return metric if after_step is None else and_(metric, point.step > after_step)

@@ -20,9 +20,9 @@ from services.train_svc.service.thinning import thin
 
 LOOK_AGAIN_S = 0.5
 """How often a watcher looks for what another replica wrote."""
+LEAST_STEP = -(2**63)
 PAUSE_S = 0.02
 """Least time between two looks of a watcher, so that a busy run is sent in groups."""
-MAX_STEP = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +78,14 @@ class MetricService:
         """
         if max_points < 0:
             raise InvalidError(f"max_points is {max_points}; give 0 for all, or more", field="max_points")
-        start = -MAX_STEP if after_step is None else after_step
         with self._database.read() as session:
             run_key = runs.key_of(session, run_id)
             found: list[Series] = []
             for cursor in points.cursors(session, run_key):
                 if keys and cursor.key not in keys:
                     continue
-                count = points.count_points(session, run_key, cursor.name_id, start)
-                rows = points.read_points(session, run_key, cursor, start)
+                count = points.count_points(session, run_key, cursor.name_id, after_step)
+                rows = points.read_points(session, run_key, cursor, after_step)
                 found.append(_series(cursor.key, thin(rows, count, max_points)))
         return found
 
@@ -141,20 +140,20 @@ class MetricService:
             fresh = [
                 point
                 for key, cursor in now.items()
-                if (start := _behind(cursor, seen.get(key))) is not None
-                for point in points.read_points(session, run_key, cursor, start)
+                if (known := seen.get(key)) != cursor
+                for point in points.read_points(session, run_key, cursor, _behind(cursor, known))
             ]
         return Change(run=found[0] if _differs(found[0], last) else None, points=fresh), now
 
 
 def _behind(now: Cursor, before: Cursor | None) -> int | None:
-    """Return the step behind which a metric has points that were not sent, or None."""
-    if before is None:
-        return -MAX_STEP
+    """Return the step behind which a metric that changed has points that were not sent; None: send all."""
+    if before is None or now.rewinds > before.rewinds + 1:
+        return None
     if now.rewinds == before.rewinds:
-        return before.step if now.step > before.step else None
-    # One batch went back, and we know how far; of several we know the last only.
-    return min(now.rewound_step - 1, before.step) if now.rewinds == before.rewinds + 1 else -MAX_STEP
+        return before.step
+    # One batch went back, and how far is known; of several only the last would be.
+    return min(now.rewound_step - 1, before.step) if now.rewound_step > LEAST_STEP else None
 
 
 def _differs(run: Run, last: Run) -> bool:
