@@ -61,7 +61,11 @@ def to_status(error: ModelwrightError) -> tuple[grpc.StatusCode, str, Metadata]:
         detail["violations"] = [[v.field, v.message] for v in error.violations]
     if isinstance(error, BusyError):
         detail["retry_after_s"] = error.retry_after_s
-    return STATUS[type(error)], error.message, ((DETAIL_KEY, json.dumps(detail).encode()),)
+    return (
+        STATUS.get(type(error), grpc.StatusCode.INTERNAL),
+        error.message,
+        ((DETAIL_KEY, json.dumps(detail).encode()),),
+    )
 
 
 def from_status(error: grpc.RpcError, peer: str) -> ModelwrightError:

@@ -1,8 +1,10 @@
 """Bounds on what an upload may hold."""
 
 from dataclasses import dataclass, fields
+from typing import Self
 
 from services.common.errors import InvalidError
+from services.data_svc.settings import DataSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,3 +31,12 @@ class ScanLimits:
         for entry in fields(self):
             if getattr(self, entry.name) < 1:
                 raise InvalidError(f"{entry.name} must be at least 1", field=entry.name)
+
+    @classmethod
+    def of(cls, settings: DataSettings) -> Self:
+        """Return the bounds that the settings name."""
+        return cls(
+            max_entries=settings.max_files,
+            max_entry_bytes=settings.max_file_bytes,
+            max_total_bytes=settings.max_unpacked_bytes,
+        )

@@ -1,3 +1,4 @@
+import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.common.errors import InvalidError
+from services.common.errors import InvalidError, StorageFullError
 from services.common.records import RecordSet
 from services.common.storage.blobs import BlobStore
 from services.data_svc.engine.archives import Source
@@ -235,3 +236,29 @@ def test_nothing_uploaded_is_refused(refused: Refused, make: SimpleNamespace) ->
 
 def test_the_number_of_files_is_bounded(refused: Refused, digits: Files, make: SimpleNamespace) -> None:
     assert "more than 10 files" in refused(make.source("x.tar", make.tar(digits)), limits=ScanLimits(max_entries=10))
+
+
+class SmallBlobs:
+    """A store with room for nothing more than its first blob."""
+
+    def __init__(self) -> None:
+        self.kept: list[Path] = []
+
+    def put_file(self, path: Path) -> str:
+        if self.kept:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        self.kept.append(path)
+        return "sha256:" + "0" * 64
+
+    def read_range(self, digest: str, offset: int, length: int) -> bytes:
+        raise AssertionError("nothing is read")
+
+    def fetch(self, digest: str, target: Path) -> None:
+        raise AssertionError("nothing is fetched")
+
+
+def test_a_full_disk_is_told_and_leaves_no_version(digits: Files, make: SimpleNamespace, tmp_path: Path) -> None:
+    source = make.source("x.tar", make.tar(digits))
+    with pytest.raises(StorageFullError, match="nothing was committed"):
+        commit_files([source], CommitOptions(), SmallBlobs(), tmp_path / "scratch", ignore)
+    assert not list((tmp_path / "scratch").iterdir())

@@ -1,0 +1,1 @@
+"""Alembic revisions of data_svc's tables."""
