@@ -114,5 +114,6 @@ def report_card(figures: Figures, verdict: Verdict) -> dict[str, Any]:
         card["accuracy_drop"] = figures.accuracy_drop.to_mapping() | {"method": "Newcombe 1998, method 10, paired"}
     card["latency"] = [figures.race.variant.to_mapping()]
     card["parent_latency"] = [figures.race.parent.to_mapping()]
-    card["speedup"] = figures.race.speedup.to_mapping()
+    card["speedup"] = figures.race.speedup.value
+    card["speedup_interval"] = figures.race.speedup.to_mapping()
     return card

@@ -80,7 +80,8 @@ def test_latency_names_the_device_and_how_it_was_measured(outcomes: dict[str, Ou
         assert latency["device"]
         assert (latency["threads"], latency["batch"], latency["runs"]) == (1, 1, 20)
         assert 0 < latency["p50_ms"] <= latency["p99_ms"]
-        assert found.card["speedup"]["ci_low"] <= found.card["speedup"]["ci_high"]
+        assert found.card["speedup"] == found.card["speedup_interval"]["value"]
+        assert found.card["speedup_interval"]["ci_low"] <= found.card["speedup_interval"]["ci_high"]
 
 
 def test_the_card_is_json(outcomes: dict[str, Outcome]) -> None:

@@ -1,0 +1,1 @@
+"""Alembic revisions of compress_svc's tables."""
