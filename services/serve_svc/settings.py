@@ -28,7 +28,7 @@ class InferenceSettings(CommonSettings):
     """REST port; 0 lets the system choose."""
     grpc_port: int = Field(default=8082, alias="MODELWRIGHT_INFERENCE_GRPC_PORT", ge=0, le=65535)
     """gRPC port; 0 lets the system choose."""
-    public_host: str = Field(default="", alias="MODELWRIGHT_INFERENCE_PUBLIC_HOST")
+    advertised_host: str = Field(default="", alias="MODELWRIGHT_INFERENCE_ADVERTISED_HOST")
     """Host under which others reach this server; empty: the bound address, or the host name where that is 0.0.0.0."""
     max_body_bytes: int = Field(default=64 << 20, alias="MODELWRIGHT_INFERENCE_MAX_BODY_BYTES", gt=0)
     """Largest request body, unpacked; a larger one is answered with 413 or OUT_OF_RANGE."""
@@ -45,4 +45,4 @@ class InferenceSettings(CommonSettings):
 
     def reachable_host(self) -> str:
         """Return the host to tell others."""
-        return self.public_host or (socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host)
+        return self.advertised_host or (socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host)

@@ -1,0 +1,1 @@
+"""Alembic revisions of serve_svc's tables."""
