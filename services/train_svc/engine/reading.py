@@ -77,6 +77,18 @@ def check(instance: Any, path: str) -> None:  # noqa: ANN401 - any dataclass ins
         raise invalid(found)
 
 
+class Checked:
+    """A dataclass of settings that checks its fields once it is made."""
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            InvalidError: with one violation a fault.
+        """
+        check(self, "")
+
+
 def hints(kind: type) -> dict[str, Any]:
     """Return the annotation of each field of a dataclass."""
     resolved = typing.get_type_hints(kind)

@@ -9,7 +9,7 @@ from services.common.digest import digest_json
 from services.common.errors import InvalidError, NotFoundError, Violation
 from services.common.names import check_name, nearest
 from services.train_svc.engine.architecture import Description, read_description
-from services.train_svc.engine.reading import check, fault, join, read, setting
+from services.train_svc.engine.reading import Checked, check, fault, join, read, setting
 from services.train_svc.engine.templates import describe
 from services.train_svc.engine.templates.registry import TEMPLATES
 
@@ -18,7 +18,7 @@ PICTURE_OPTIONS = ("in_channels", "image_height", "image_width")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerSpec:
+class OptimizerSpec(Checked):
     """What moves the weights."""
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -32,7 +32,7 @@ class OptimizerSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleSpec:
+class ScheduleSpec(Checked):
     """How the learning rate goes over the run."""
 
     name: Literal["cosine", "constant", "wsd"] = "cosine"
@@ -46,7 +46,7 @@ class ScheduleSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentSpec:
+class AugmentSpec(Checked):
     """Random changes of training pictures, drawn anew for each. All zero: none."""
 
     shift_pixels: float = setting(0.75, least=0)

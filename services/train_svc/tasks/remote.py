@@ -48,11 +48,8 @@ class RemoteRun:
         self._lease = lease
 
     def send_points(self, batch: Sequence[Stamped]) -> None:
-        """Write metric points; see `Outbox`."""
-        points = [
-            run_pb2.MetricPoint(key=item.point.key, step=item.point.step, value=item.point.value, time=item.time)
-            for item in batch
-        ]
+        """Write metric points; see `MetricOutbox`."""
+        points = [run_pb2.MetricPoint(**point) for point in batch]
         self._write(run_pb2.RunEntry(run_id=self._run_id, points=points))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The body of a `train` job."""
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from proto.gen.modelwright.common.v1.job_pb2 import Lease as LeaseMessage
+from services.common.errors import ModelwrightError
 from services.common.jobs.context import JobContext, JobStopped
 from services.common.records import RecordSet
 from services.common.rpc import Peer
@@ -18,9 +20,11 @@ from services.train_svc.engine.evaluation import Evaluation
 from services.train_svc.engine.session import Assignment, Outcome, Stopped, carry_out
 from services.train_svc.engine.spec import TrainSpec
 from services.train_svc.engine.trainer import Ports
-from services.train_svc.tasks.outbox import Outbox
+from services.train_svc.tasks.outbox import MetricOutbox, OrderedCheckpoints
 from services.train_svc.tasks.remote import RemoteDatasets, RemoteRegistry, RemoteRun
 from services.train_svc.tasks.surroundings import describe_surroundings
+
+LOG = logging.getLogger("modelwright.train")
 
 
 def train(context: JobContext) -> dict[str, Any]:
@@ -62,17 +66,30 @@ def train(context: JobContext) -> dict[str, Any]:
 
 
 def _carry_out(assignment: Assignment, dataset: PictureDataset, run: RemoteRun, context: JobContext) -> Outcome:
-    outbox = Outbox(run.send_points)
+    metrics = MetricOutbox(assignment.folder / "metrics", run.send_points)
     # Looking at packages and hardware takes longer than a step: not before the first one.
-    threading.Thread(target=lambda: run.set_tags(describe_surroundings()), name="surroundings", daemon=True).start()
-    ports = Ports(metrics=outbox, progress=context, checkpoints=run, stop=lambda: context.stop_requested)
+    threading.Thread(target=_record_surroundings, args=(run,), name="surroundings", daemon=True).start()
+    ports = Ports(
+        metrics=metrics,
+        progress=context,
+        checkpoints=OrderedCheckpoints(metrics, run),
+        stop=lambda: context.stop_requested,
+    )
     try:
         outcome = carry_out(assignment, dataset, ports)
+        metrics.flush()
     except Stopped as stopped:
-        outbox.close()
         raise JobStopped(str(stopped)) from stopped
-    outbox.close()
+    finally:
+        metrics.close()
     return outcome
+
+
+def _record_surroundings(run: RemoteRun) -> None:
+    try:
+        run.set_tags(describe_surroundings())
+    except ModelwrightError as error:
+        LOG.warning("the run's surroundings are not recorded: %s", error)
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.train_svc.engine.architecture import Block, Description, Dropout, Flatten, Linear, Relu, Sequential
-from services.train_svc.engine.reading import check, setting
+from services.train_svc.engine.reading import Checked, setting
 
 SIZES: Mapping[str, Mapping[str, Any]] = {"digits": {"in_channels": 1, "image_height": 8, "image_width": 8}}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mlp:
+class Mlp(Checked):
     """Options of `mlp`."""
 
     in_channels: int = setting(1, least=1)
@@ -26,14 +26,6 @@ class Mlp:
     """Features of each hidden layer."""
     dropout: float = setting(0.1, least=0, below=1)
     """Share of the features zeroed after each hidden layer."""
-
-    def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            InvalidError: with one violation a fault.
-        """
-        check(self, "mlp")
 
 
 def build(options: Mlp) -> Description:

@@ -19,7 +19,7 @@ from services.train_svc.engine.architecture import (
     Residual,
     Sequential,
 )
-from services.train_svc.engine.reading import check, setting
+from services.train_svc.engine.reading import Checked, setting
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "digits": {"image_height": 8, "image_width": 8, "in_channels": 1, "stages": 2},
@@ -28,7 +28,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResnetSmall:
+class ResnetSmall(Checked):
     """Options of `resnet_small`."""
 
     in_channels: int = setting(1, least=1)
@@ -47,14 +47,6 @@ class ResnetSmall:
     """Residual blocks a stage."""
     dropout: float = setting(0.0, least=0, below=1)
     """Share of the features zeroed before the classifier."""
-
-    def __post_init__(self) -> None:
-        """Check every field.
-
-        Raises:
-            InvalidError: with one violation a fault.
-        """
-        check(self, "resnet_small")
 
 
 def build(options: ResnetSmall) -> Description:

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from modelwright.train import build, describe, export_onnx, load_weights, save_weights
+from services.train_svc.engine import export
+
+
+@pytest.mark.parametrize("name", ["resnet_small", "mlp"])
+def test_an_export_computes_what_torch_does_at_any_batch(name: str, tmp_path: Path) -> None:
+    description = describe(name, image_height=9, image_width=8, in_channels=3, num_classes=4)
+    save_weights(build(description), tmp_path / "w.safetensors")
+    result = export_onnx(description, tmp_path / "w.safetensors", tmp_path / "model.onnx")
+    assert result.size_bytes == (tmp_path / "model.onnx").stat().st_size
+
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    model = load_weights(build(description), tmp_path / "w.safetensors").eval()
+    for batch in (1, 3, 64):
+        inputs = torch.randn(batch, 3, 9, 8)
+        (got,) = session.run(None, {"input": inputs.numpy()})
+        np.testing.assert_allclose(got, model(inputs).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_graph_states_its_opset_and_a_dynamic_batch(tmp_path: Path) -> None:
+    import onnx
+
+    save_weights(build(describe("mlp")), tmp_path / "w.safetensors")
+    export_onnx(describe("mlp"), tmp_path / "w.safetensors", tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", export.OPSET)]
+    (tensor,) = model.graph.input
+    sizes = [size.dim_param or size.dim_value for size in tensor.type.tensor_type.shape.dim]
+    assert (tensor.name, sizes) == ("input", ["batch", 1, 8, 8])
+    onnx.checker.check_model(model)
+
+
+def test_a_model_that_does_not_export_faithfully_is_refused(tmp_path: Path) -> None:
+    class Drifting(torch.nn.Module):
+        """Gives more each time, which no graph can."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(3, 2)
+            self.calls = 0.0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            shifted: torch.Tensor = self.layer(x) + self.calls
+            return shifted
+
+    with pytest.raises(export.ExportError, match="differs from torch at batch 2"):
+        export.export_module(Drifting(), (3,), tmp_path / "model.onnx")
