@@ -130,7 +130,12 @@ class Log:
 
     def _new_segment(self) -> Segment:
         path = self._folder / f"{self._name}.{self._count:08d}{SUFFIX}"
-        self._tail = segment = Segment.create(path, self._segment_bytes)
+        segment = Segment.create(path, self._segment_bytes)
+        if self._tail:
+            self._tail.sealed = True
+            if self._tail is not self._oldest():  # That one is being read.
+                self._tail.park()
+        self._tail = segment
         self._count += 1
         self._kept_bytes += segment.size
         self._segments.append(segment)

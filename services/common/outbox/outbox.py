@@ -190,7 +190,7 @@ class Outbox:
             except _RETRY as error:
                 if not waited_s:
                     _log.warning("sending waits, entries are kept in %s: %s", self._folder, error)
-                    self._entries.sync()
+                self._entries.sync()
                 asked_s = error.retry_after_s if isinstance(error, BusyError) else 0.0
                 return min(max(waited_s * 2, asked_s, _FIRST_WAIT_S), _LONGEST_WAIT_S)
             waited_s = 0.0

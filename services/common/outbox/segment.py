@@ -36,11 +36,14 @@ class Segment:
         self.own = own
         """Whether this process made it; False: adopted."""
         self._descriptor = descriptor
-        self._map = mmap.mmap(descriptor, 0)
-        self.size = len(self._map)
+        self._mapped: mmap.mmap | None = None
+        self._synced = False
+        self.size = os.fstat(descriptor).st_size
         """Bytes of the file."""
-        (self.done,) = _DONE.unpack_from(self._map, len(MAGIC))
+        (self.done,) = _DONE.unpack(os.pread(descriptor, _DONE.size, len(MAGIC)))
         """Position of the first entry that is not done."""
+        self.sealed = not own
+        """Whether nothing more will be appended."""
         self.end = START
         """Position behind the last entry appended or read."""
 
@@ -89,10 +92,11 @@ class Segment:
         start, stop = self.end + FRAME_BYTES, self.end + FRAME_BYTES + len(body)
         if stop > self.size:
             return False
-        self._map[start:stop] = body
+        mapped = self._mapped or self._map
+        mapped[start:stop] = body
         # The length makes the entry count: it is written last, so a killed process leaves no half entry.
-        _FRAME.pack_into(self._map, self.end, 0, zlib.crc32(body))
-        _LENGTH.pack_into(self._map, self.end, len(body))
+        _FRAME.pack_into(mapped, self.end, 0, zlib.crc32(body))
+        _LENGTH.pack_into(mapped, self.end, len(body))
         self.end = stop
         return True
 
@@ -115,8 +119,16 @@ class Segment:
         _DONE.pack_into(self._map, len(MAGIC), position)
 
     def sync(self) -> None:
-        """Make everything survive power loss."""
-        self._map.flush()
+        """Make the entries survive power loss; once for a sealed segment."""
+        if not self._synced:
+            self._synced = self.sealed
+            os.fsync(self._descriptor)
+
+    def park(self) -> None:
+        """Give the map's memory back until the segment is read again; the file keeps its bytes and its lock."""
+        if self._mapped is not None:
+            self._mapped.close()
+            self._mapped = None
 
     def remove(self) -> None:
         """Delete the file: all of it is done."""
@@ -125,5 +137,11 @@ class Segment:
 
     def close(self) -> None:
         """Leave the file to the next process."""
-        self._map.close()
+        self.park()
         os.close(self._descriptor)
+
+    @property
+    def _map(self) -> mmap.mmap:
+        if self._mapped is None:
+            self._mapped = mmap.mmap(self._descriptor, 0)
+        return self._mapped

@@ -1,0 +1,116 @@
+"""Upload through the parts writer against the SDK's own put_object, to the same S3 (`rclone serve s3`).
+
+    python benchmarks/storage_upload.py [MiB]
+
+Prints one table. The two take turns, so that a busy machine slows both; each figure is the median.
+"""
+
+import asyncio
+import io
+import os
+import platform
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from minio import Minio
+
+from services.common.settings import CommonSettings
+from services.common.storage import Storage, open_storage, write_parts, write_parts_sync
+
+KEY, SECRET = "benchmark-key", "benchmark-secret"
+CHUNK_BYTES = 64 << 10
+ROUNDS = 5
+
+
+def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start the S3 server on a free port and wait until it listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    rclone = shutil.which("rclone") or str(Path(sys.executable).parent / "rclone")
+    command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}"]
+    command += ["--vfs-cache-mode", "writes", "--cache-dir", str(folder / "cache"), str(folder / "store")]
+    (folder / "store").mkdir()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return process, port
+        time.sleep(0.05)
+    raise RuntimeError("rclone did not start")
+
+
+def ways(storage: Storage, sdk: Minio, data: bytes) -> dict[str, Callable[[int], object]]:
+    """Return what is compared: each takes the number of the round."""
+
+    async def feed() -> AsyncIterator[bytes]:
+        for start in range(0, len(data), CHUNK_BYTES):
+            yield data[start : start + CHUNK_BYTES]
+
+    async def record(offset: int, size: int, digest: str) -> None:
+        await asyncio.sleep(0)
+
+    def direct(number: int) -> object:
+        return sdk.put_object(
+            bucket_name="bench", object_name=f"direct/{number}", data=io.BytesIO(data), length=len(data)
+        )
+
+    def chunks() -> list[bytes]:
+        return [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+
+    return {
+        "minio put_object": direct,
+        "write_parts (asyncio)": lambda n: asyncio.run(write_parts(storage, f"a{n}", 0, feed(), record)),
+        "write_parts_sync": lambda n: write_parts_sync(storage, f"s{n}", 0, chunks(), lambda *_: None),
+        "Storage.put (stream)": lambda n: storage.put(f"stream/{n}", iter(chunks())),
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    size_mib = int(sys.argv[1]) if len(sys.argv) > 1 else 256
+    data = os.urandom(size_mib << 20)
+    with tempfile.TemporaryDirectory() as folder:
+        process, port = serve(Path(folder))
+        try:
+            endpoint = f"127.0.0.1:{port}"
+            storage = open_storage(
+                CommonSettings(
+                    storage_url="s3://bench",
+                    s3_endpoint=f"http://{endpoint}",
+                    s3_access_key=KEY,
+                    s3_secret_key=SECRET,
+                )
+            )
+            sdk = Minio(endpoint=endpoint, access_key=KEY, secret_key=SECRET, secure=False, region="us-east-1")
+            seconds: dict[str, list[float]] = {}
+            for number in range(ROUNDS):
+                for name, way in ways(storage, sdk, data).items():
+                    start = time.perf_counter()
+                    way(number)
+                    seconds.setdefault(name, []).append(time.perf_counter() - start)
+        finally:
+            process.kill()
+            process.wait()
+    report(size_mib, seconds)
+
+
+def report(size_mib: int, seconds: dict[str, list[float]]) -> None:
+    """Print the table."""
+    print(f"{size_mib} MiB, median of {ROUNDS}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print(f"| {'way':24} | MiB/s | of direct |\n|---|---|---|")
+    direct_s = statistics.median(seconds["minio put_object"])
+    for name, found in seconds.items():
+        middle_s = statistics.median(found)
+        print(f"| {name:24} | {size_mib / middle_s:5.0f} | {direct_s / middle_s:9.0%} |")
+
+
+if __name__ == "__main__":
+    main()
