@@ -1,5 +1,6 @@
 """`ps`, `logs`, `cancel`: what runs."""
 
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,12 +27,8 @@ def ps(
     limit: Annotated[int, typer.Option(help="Most jobs shown.", min=1)] = 50,
 ) -> None:
     """List jobs: state, progress, time left, or why they wait."""
-    found: list[Job] = []
-    for job in shell.client.jobs.list(subject=subject, page_size=limit if all_states else 200):
-        if all_states or not job.has_ended:
-            found.append(job)
-        if len(found) >= limit:
-            break
+    states = () if all_states else ("queued", "running")
+    found = islice(shell.client.jobs.list(states=states, subject=subject, page_size=min(limit, 1000)), limit)
     shell.output.rows(
         found,
         {

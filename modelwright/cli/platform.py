@@ -117,12 +117,19 @@ def sync(
 ) -> None:
     """Send what training scripts logged while the server was away; nothing is doubled."""
     tracking = import_module("modelwright.tracking")
-    left = tracking.sync(shell.url, shell.token, shell.project, folder=folder, timeout_s=timeout)
-    remaining = sum(left.values())
-    text = "everything is sent" if not remaining else f"{remaining} files are left for " + ", ".join(left)
-    shell.output.line({"left": left}, text)
-    if remaining:
-        raise UnavailableError("the server did not take everything; see that it answers, then sync again")
+    found = tracking.sync(shell.url, shell.token, shell.project, folder=folder, timeout_s=timeout)
+    shell.output.rows(
+        found,
+        {
+            "SERVER": lambda one: one.url,
+            "PROJECT": lambda one: one.project,
+            "SENT": lambda one: one.sent,
+            "LEFT": lambda one: "nothing" if one.is_complete else "some, kept on disk",
+        },
+        empty="nothing waits to be sent",
+    )
+    if not all(one.is_complete for one in found):
+        raise UnavailableError("a server did not take everything; see that it answers, then sync again")
 
 
 def version(shell: Shell) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelwright.client.records import File
-from modelwright.client.resource import Resource
+from modelwright.client.resource import Resource, part
 from modelwright.client.uploads import FileSource
 from services.common.digest import digest_file
 from services.common.errors import BusyError, UnavailableError
@@ -17,7 +17,7 @@ class Blobs(Resource):
 
     def exists(self, digest: str) -> bool:
         """Return whether the server has the bytes of `digest`."""
-        path = self.transport.path(f"blobs/{digest}")
+        path = self.transport.path(f"blobs/{part(digest)}")
         return self.transport.call("HEAD", path, accept=(NOT_FOUND,)).status_code != NOT_FOUND
 
     def put(self, path: Path, name: str = "") -> File:
@@ -29,11 +29,11 @@ class Blobs(Resource):
 
     def read(self, digest: str) -> Iterator[bytes]:
         """Yield the bytes of a blob, piece by piece."""
-        with self.transport.stream(self.transport.path(f"blobs/{digest}")) as response:
+        with self.transport.stream(self.transport.path(f"blobs/{part(digest)}")) as response:
             yield from response.iter_raw()
 
     def _send(self, path: Path, file: File) -> None:
-        target = self.transport.path(f"blobs/{file.digest}")
+        target = self.transport.path(f"blobs/{part(file.digest)}")
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(file.size)}
         for attempt in range(self.transport.settings.retries + 1):
             try:

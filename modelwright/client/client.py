@@ -10,7 +10,7 @@ from modelwright.client.jobs import Jobs
 from modelwright.client.lifecycles import Lifecycles
 from modelwright.client.models import Models
 from modelwright.client.records import Lineage, Worker, to_record
-from modelwright.client.resource import items, unwrap
+from modelwright.client.resource import items, part, unwrap
 from modelwright.client.runs import Runs
 from modelwright.client.settings import ClientSettings, resolve_settings
 from modelwright.client.transport import Transport
@@ -61,7 +61,7 @@ class Client:
 
     def lineage(self, thing: str) -> Lineage:
         """Return what a digest, run id, deployment or prediction id came from and led to."""
-        answer = self.transport.json("GET", self.transport.path(f"lineage/{thing}"))
+        answer = self.transport.json("GET", self.transport.path(f"lineage/{part(thing)}"))
         return to_record(Lineage, unwrap(answer, "lineage"))
 
     def gc(self, *, dry_run: bool = True) -> dict[str, Any]:

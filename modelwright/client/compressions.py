@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelwright.client.records import Compression, Job, to_record
-from modelwright.client.resource import Resource
+from modelwright.client.resource import Resource, part
 
 
 class Compressions(Resource):
@@ -20,7 +20,7 @@ class Compressions(Resource):
 
     def get(self, compression_id: str) -> Compression:
         """Return a compression with the variants made so far."""
-        return self._one(Compression, "GET", f"compressions/{compression_id}", "compression")
+        return self._one(Compression, "GET", f"compressions/{part(compression_id)}", "compression")
 
     def list(self, *, page_size: int = 0) -> Iterator[Compression]:
         """Yield compressions, newest first."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelwright.client.jobs import Jobs
 from modelwright.client.records import Dataset, DatasetVersion, Job, Sample
-from modelwright.client.resource import Resource
+from modelwright.client.resource import Resource, part
 from modelwright.client.uploads import Progress, Uploads
 
 
@@ -19,24 +19,24 @@ class Datasets(Resource):
 
     def versions(self, name: str, *, page_size: int = 0) -> Iterator[DatasetVersion]:
         """Yield the versions of a dataset, newest first."""
-        return self._pages(DatasetVersion, f"datasets/{name}/versions", "versions", page_size=page_size)
+        return self._pages(DatasetVersion, f"datasets/{part(name)}/versions", "versions", page_size=page_size)
 
     def get(self, ref: str) -> DatasetVersion:
         """Return a version."""
-        return self._one(DatasetVersion, "GET", f"datasets/{ref}", "version")
+        return self._one(DatasetVersion, "GET", f"datasets/{part(ref)}", "version")
 
     def delete(self, ref: str) -> None:
         """Delete a version; refused while something was made from it."""
-        self._none("DELETE", f"datasets/{ref}")
+        self._none("DELETE", f"datasets/{part(ref)}")
 
     def samples(self, ref: str, *, split: str = "", label: str = "", page_size: int = 0) -> Iterator[Sample]:
         """Yield the samples of a version; `split` and `label` narrow them."""
         query = {"split": split, "label": label}
-        return self._pages(Sample, f"datasets/{ref}/samples", "samples", query, page_size)
+        return self._pages(Sample, f"datasets/{part(ref)}/samples", "samples", query, page_size)
 
     def read(self, ref: str, sample_id: str) -> bytes:
         """Return a sample's bytes as they were uploaded."""
-        path = self.transport.path(f"datasets/{ref}/samples/{sample_id}")
+        path = self.transport.path(f"datasets/{part(ref)}/samples/{part(sample_id, keep='/')}")
         return self.transport.call("GET", path, headers={"Accept": "*/*"}).content
 
     def commit(

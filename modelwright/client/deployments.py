@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelwright.client.records import Deployment, Prediction, Revision, to_record
-from modelwright.client.resource import Resource, items
+from modelwright.client.resource import Resource, items, part
 
 
 class Deployments(Resource):
@@ -16,32 +16,34 @@ class Deployments(Resource):
 
     def get(self, name: str) -> Deployment:
         """Return a deployment."""
-        return self._one(Deployment, "GET", f"deployments/{name}", "deployment")
+        return self._one(Deployment, "GET", f"deployments/{part(name)}", "deployment")
 
     def apply(self, name: str, model: str, *, options: Mapping[str, Any] | None = None) -> Deployment:
         """Make a deployment or move it to another version; it takes the traffic once its golden inputs agree."""
         body = {"model": model, "options": dict(options or {})}
-        return self._one(Deployment, "PUT", f"deployments/{name}", "deployment", body=body)
+        return self._one(Deployment, "PUT", f"deployments/{part(name)}", "deployment", body=body)
 
     def rollback(self, name: str, revision: int = 0) -> Deployment:
         """Go back to a revision, or (0) to the one that was active before."""
         body = {"revision": revision} if revision else {}
-        return self._one(Deployment, "POST", f"deployments/{name}:rollback", "deployment", body=body)
+        return self._one(Deployment, "POST", f"deployments/{part(name)}:rollback", "deployment", body=body)
 
     def delete(self, name: str) -> None:
         """Drain and delete a deployment."""
-        self._none("DELETE", f"deployments/{name}")
+        self._none("DELETE", f"deployments/{part(name)}")
 
     def revisions(self, name: str) -> Sequence[Revision]:
         """Return the revisions, newest first."""
-        body = self._json("GET", f"deployments/{name}/revisions")
+        body = self._json("GET", f"deployments/{part(name)}/revisions")
         return [to_record(Revision, item) for item in items(body, "revisions")]
 
     def predict(self, name: str, body: Mapping[str, Any]) -> Prediction:
         """Ask for a prediction with `{"inputs": […]}`, `{"instances": […]}` or `{"images": [base64]}`."""
-        return to_record(Prediction, self._json("POST", f"deployments/{name}:predict", body=dict(body)))
+        return to_record(Prediction, self._json("POST", f"deployments/{part(name)}:predict", body=dict(body)))
 
     def predict_image(self, name: str, data: bytes, media_type: str) -> Prediction:
         """Ask for the prediction of one encoded picture, such as `image/png`."""
         headers = {"Content-Type": media_type}
-        return to_record(Prediction, self._json("POST", f"deployments/{name}:predict", content=data, headers=headers))
+        return to_record(
+            Prediction, self._json("POST", f"deployments/{part(name)}:predict", content=data, headers=headers)
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import orjson
 
+from modelwright.client.problems import problem_error
 from modelwright.client.transport import Transport
 from services.common.errors import BusyError, UnavailableError
 
@@ -60,6 +61,9 @@ def follow(
         is_last: whether nothing follows an event.
         has_ended: asked when the server closed the stream; true ends the iteration.
         patience_s: how long the server may stay away before `UnavailableError` is raised.
+
+    Raises:
+        ModelwrightError: what the stream itself tells with an `error` event.
     """
     last_id, failing_since = "", None
     while True:
@@ -68,6 +72,8 @@ def follow(
             with transport.stream(path, params=params, headers=headers) as response:
                 for event in parse_events(response.iter_raw(), last_id):
                     last_id, failing_since = event.id, None
+                    if event.name == "error":
+                        raise problem_error(500, event.data)
                     yield event
                     if is_last(event):
                         return

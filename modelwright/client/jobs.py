@@ -1,11 +1,12 @@
 """Jobs: seen, followed, read, cancelled."""
 
+import builtins
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from modelwright.client.events import Event, follow
 from modelwright.client.records import ENDED, Job, LogLine, to_record
-from modelwright.client.resource import Resource, items, unwrap
+from modelwright.client.resource import Resource, items, part, unwrap
 
 
 class Jobs(Resource):
@@ -13,27 +14,27 @@ class Jobs(Resource):
 
     def get(self, job_id: str) -> Job:
         """Return the job."""
-        return self._one(Job, "GET", f"jobs/{job_id}", "job")
+        return self._one(Job, "GET", f"jobs/{part(job_id)}", "job")
 
-    def list(self, *, state: str = "", subject: str = "", page_size: int = 0) -> Iterator[Job]:
-        """Yield jobs, newest first; `state` and `subject` narrow them."""
-        return self._pages(Job, "jobs", "jobs", {"state": state, "subject": subject}, page_size)
+    def list(self, *, states: Sequence[str] = (), subject: str = "", page_size: int = 0) -> Iterator[Job]:
+        """Yield jobs, newest first; `states` (any of them) and `subject` narrow them."""
+        return self._pages(Job, "jobs", "jobs", {"state": [*states] or None, "subject": subject}, page_size)
 
     def cancel(self, job_id: str) -> Job:
         """Ask the job to checkpoint and leave; a queued one ends at once."""
-        return self._one(Job, "POST", f"jobs/{job_id}:cancel", "job")
+        return self._one(Job, "POST", f"jobs/{part(job_id)}:cancel", "job")
 
     def preempt(self, job_id: str) -> Job:
         """Ask a running job to checkpoint, leave and queue again."""
-        return self._one(Job, "POST", f"jobs/{job_id}:preempt", "job")
+        return self._one(Job, "POST", f"jobs/{part(job_id)}:preempt", "job")
 
     def watch(self, job_id: str) -> Iterator[Job]:
         """Yield the job now and after each change, until it has ended."""
-        path = self.transport.path(f"jobs/{job_id}/events")
+        path = self.transport.path(f"jobs/{part(job_id)}/events")
         for event in follow(
             self.transport,
             path,
-            is_last=lambda event: _state(event, "job") in ENDED,
+            is_last=lambda event: event.name == "end" or _state(event, "job") in ENDED,
             has_ended=lambda: self.get(job_id).has_ended,
         ):
             if isinstance(event.data, dict) and _state(event, "job"):
@@ -48,12 +49,18 @@ class Jobs(Resource):
 
     def log(self, job_id: str, *, after_seq: int = 0) -> Sequence[LogLine]:
         """Return the log's lines after number `after_seq`."""
-        body = self._json("GET", f"jobs/{job_id}/log", params={"after_seq": after_seq or None})
-        return [to_record(LogLine, line) for line in items(body, "lines")]
+        found: builtins.list[LogLine] = []
+        while True:
+            body = self._json("GET", f"jobs/{part(job_id)}/log", params={"after_seq": after_seq or None})
+            lines = [to_record(LogLine, line) for line in items(body, "lines")]
+            if not lines:
+                return found
+            found += lines
+            after_seq = lines[-1].seq
 
     def follow_log(self, job_id: str, *, after_seq: int = 0) -> Iterator[LogLine]:
         """Yield the log's lines as they are written, until the job has ended; none comes twice."""
-        path = self.transport.path(f"jobs/{job_id}/log")
+        path = self.transport.path(f"jobs/{part(job_id)}/log")
         for event in follow(
             self.transport,
             path,

@@ -5,7 +5,7 @@ from typing import Any
 
 from modelwright.client.events import follow
 from modelwright.client.records import ENDED, Lifecycle, to_record
-from modelwright.client.resource import Resource, unwrap
+from modelwright.client.resource import Resource, part, unwrap
 
 
 class Lifecycles(Resource):
@@ -29,7 +29,7 @@ class Lifecycles(Resource):
 
     def get(self, lifecycle_id: str) -> Lifecycle:
         """Return a lifecycle and how far it has come."""
-        return _lifecycle(self._json("GET", f"lifecycles/{lifecycle_id}"))
+        return _lifecycle(self._json("GET", f"lifecycles/{part(lifecycle_id)}"))
 
     def list(self, *, page_size: int = 0) -> Iterator[Lifecycle]:
         """Yield lifecycles, newest first."""
@@ -37,18 +37,20 @@ class Lifecycles(Resource):
 
     def cancel(self, lifecycle_id: str) -> Lifecycle:
         """Stop a lifecycle; the stage at work keeps its checkpoint."""
-        return _lifecycle(self._json("POST", f"lifecycles/{lifecycle_id}:cancel"))
+        return _lifecycle(self._json("POST", f"lifecycles/{part(lifecycle_id)}:cancel"))
 
     def restart(self, lifecycle_id: str, from_stage: str = "") -> Lifecycle:
         """Go on with an ended lifecycle, from a stage if one is given."""
-        return _lifecycle(self._json("POST", f"lifecycles/{lifecycle_id}:restart", body={"from_stage": from_stage}))
+        return _lifecycle(
+            self._json("POST", f"lifecycles/{part(lifecycle_id)}:restart", body={"from_stage": from_stage})
+        )
 
     def watch(self, lifecycle_id: str) -> Iterator[Lifecycle]:
         """Yield the lifecycle now and after each change, until it has ended."""
         for event in follow(
             self.transport,
-            self.transport.path(f"lifecycles/{lifecycle_id}/events"),
-            is_last=lambda event: _state(event.data) in ENDED,
+            self.transport.path(f"lifecycles/{part(lifecycle_id)}/events"),
+            is_last=lambda event: event.name == "end" or _state(event.data) in ENDED,
             has_ended=lambda: self.get(lifecycle_id).has_ended,
         ):
             if _state(event.data):

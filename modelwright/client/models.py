@@ -7,7 +7,7 @@ from typing import Any
 from modelwright.client.blobs import Blobs
 from modelwright.client.packages import unpack
 from modelwright.client.records import AliasEvent, Model, ModelVersion, to_plain, to_record
-from modelwright.client.resource import Resource, items
+from modelwright.client.resource import Resource, items, part
 from services.common.errors import InvalidError
 
 
@@ -20,15 +20,15 @@ class Models(Resource):
 
     def show(self, name: str) -> Model:
         """Return a model."""
-        return self._one(Model, "GET", f"models/{name}", "model")
+        return self._one(Model, "GET", f"models/{part(name)}", "model")
 
     def versions(self, name: str, *, page_size: int = 0) -> Iterator[ModelVersion]:
         """Yield the versions of a model, newest first."""
-        return self._pages(ModelVersion, f"models/{name}/versions", "versions", page_size=page_size)
+        return self._pages(ModelVersion, f"models/{part(name)}/versions", "versions", page_size=page_size)
 
     def get(self, name: str, version: str | int) -> ModelVersion:
         """Return a version of a model."""
-        return self._one(ModelVersion, "GET", f"models/{name}/versions/{version}", "version")
+        return self._one(ModelVersion, "GET", f"models/{part(name)}/versions/{part(version)}", "version")
 
     def resolve(self, ref: str) -> ModelVersion:
         """Return what `models:/digits@champion`, `digits/3`, `digits` or `sha256:…` points at."""
@@ -63,12 +63,12 @@ class Models(Resource):
 
     def delete(self, name: str, version: str | int) -> None:
         """Delete a version; refused while an alias points at it or another descends from it."""
-        self._none("DELETE", f"models/{name}/versions/{version}")
+        self._none("DELETE", f"models/{part(name)}/versions/{part(version)}")
 
     def pull(self, ref: str, folder: str | Path) -> ModelVersion:
         """Write the package of a version into `folder`, every file checked against its digest."""
         version = self.resolve(ref)
-        path = self.transport.path(f"models/{version.name}/versions/{version.digest}/package")
+        path = self.transport.path(f"models/{part(version.name)}/versions/{part(version.digest)}/package")
         with self.transport.stream(path) as response:
             unpack(response.iter_raw(), version.files, Path(folder))
         return version
@@ -82,13 +82,13 @@ class Models(Resource):
             body = {"digest": version, "reason": reason}
         if expected_digest is not None:
             body["expected_digest"] = expected_digest
-        return self._one(Model, "PUT", f"models/{name}/aliases/{alias}", "model", body=body)
+        return self._one(Model, "PUT", f"models/{part(name)}/aliases/{part(alias)}", "model", body=body)
 
     def delete_alias(self, name: str, alias: str, *, reason: str = "") -> None:
         """Remove an alias; the version stays."""
-        self._none("DELETE", f"models/{name}/aliases/{alias}", params={"reason": reason})
+        self._none("DELETE", f"models/{part(name)}/aliases/{part(alias)}", params={"reason": reason})
 
     def events(self, name: str) -> Sequence[AliasEvent]:
         """Return who moved which alias when, newest first."""
-        body = self._json("GET", f"models/{name}/events")
+        body = self._json("GET", f"models/{part(name)}/events")
         return [to_record(AliasEvent, item) for item in items(body, "events")]

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 import orjson
 
 from modelwright.client.records import to_record
 from modelwright.client.transport import Transport
+from services.common.errors import InvalidError
 
 T = TypeVar("T")
 
@@ -43,6 +45,17 @@ class Resource:
 
     def _inner(self, response: httpx.Response, name: str) -> Any:  # noqa: ANN401 - any JSON value
         return unwrap(orjson.loads(response.content), name)
+
+
+def part(text: str | int, *, keep: str = "") -> str:
+    """Return a name, reference or id as one part of a path, in which no character steers the path.
+
+    Raises:
+        InvalidError: it is empty, `.` or `..`, which would name another resource.
+    """
+    if str(text) in ("", ".", ".."):
+        raise InvalidError(f"{str(text)!r} names nothing; give a name, a reference or an id", field="name")
+    return quote(str(text), safe=":@" + keep)
 
 
 def unwrap(body: Any, name: str) -> Any:  # noqa: ANN401 - any JSON value

@@ -15,7 +15,7 @@ from modelwright.client.records import (
     to_plain,
     to_record,
 )
-from modelwright.client.resource import Resource, items, unwrap
+from modelwright.client.resource import Resource, items, part, unwrap
 
 
 class Runs(Resource):
@@ -65,7 +65,7 @@ class Runs(Resource):
 
     def get(self, run_id: str) -> Run:
         """Return the run with the last value of every metric."""
-        return self._one(Run, "GET", f"runs/{run_id}", "run")
+        return self._one(Run, "GET", f"runs/{part(run_id)}", "run")
 
     def list(self, *, filter: str = "", order_by: str = "", page_size: int = 0) -> Iterator[Run]:
         """Yield runs, newest first unless `order_by` (`metrics.accuracy desc`) says otherwise.
@@ -76,20 +76,20 @@ class Runs(Resource):
 
     def delete(self, run_id: str) -> None:
         """Delete a run; refused while a model came of it."""
-        self._none("DELETE", f"runs/{run_id}")
+        self._none("DELETE", f"runs/{part(run_id)}")
 
     def finish(self, run_id: str, state: str = "succeeded", error: str = "") -> Run:
         """End a run that somebody else's program carried out."""
-        return self._one(Run, "POST", f"runs/{run_id}:finish", "run", body={"state": state, "error": error})
+        return self._one(Run, "POST", f"runs/{part(run_id)}:finish", "run", body={"state": state, "error": error})
 
     def resume(self, run_id: str) -> tuple[Run, Job]:
         """Queue a job that goes on from the run's last checkpoint."""
-        answer = self._json("POST", f"runs/{run_id}:resume")
+        answer = self._json("POST", f"runs/{part(run_id)}:resume")
         return to_record(Run, answer["run"]), to_record(Job, answer["job"])
 
     def cancel(self, run_id: str) -> Any:  # noqa: ANN401 - the run or its job
         """Ask the run's job to checkpoint and leave."""
-        return self._json("POST", f"runs/{run_id}:cancel")
+        return self._json("POST", f"runs/{part(run_id)}:cancel")
 
     def log(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         """Write points, params and tags of many runs at once; returns refused run ids with the reason.
@@ -102,21 +102,21 @@ class Runs(Resource):
 
     def log_metrics(self, run_id: str, points: Sequence[MetricPoint]) -> None:
         """Write points of one run."""
-        self._none("POST", f"runs/{run_id}/metrics", body={"points": to_plain(list(points))}, key="")
+        self._none("POST", f"runs/{part(run_id)}/metrics", body={"points": to_plain(list(points))}, key="")
 
     def metrics(
         self, run_id: str, *, keys: Sequence[str] = (), after_step: int | None = None, max_points: int = 0
     ) -> Sequence[MetricSeries]:
         """Return series by metric, thinned to `max_points` each with the extremes kept (0: every point)."""
         query = {"key": list(keys) or None, "after_step": after_step, "max_points": max_points or None}
-        body = self._json("GET", f"runs/{run_id}/metrics", params=query)
+        body = self._json("GET", f"runs/{part(run_id)}/metrics", params=query)
         return [to_record(MetricSeries, series) for series in items(body, "series")]
 
     def watch(self, run_id: str) -> Iterator[tuple[Run | None, Sequence[MetricPoint]]]:
         """Yield the run when it changed (else None) and its new points, until it has ended."""
         for event in follow(
             self.transport,
-            self.transport.path(f"runs/{run_id}/events"),
+            self.transport.path(f"runs/{part(run_id)}/events"),
             is_last=_ends,
             has_ended=lambda: self.get(run_id).has_ended,
         ):
@@ -125,17 +125,17 @@ class Runs(Resource):
 
     def checkpoints(self, run_id: str) -> Sequence[Checkpoint]:
         """Return the run's checkpoints, newest first."""
-        body = self._json("GET", f"runs/{run_id}/checkpoints")
+        body = self._json("GET", f"runs/{part(run_id)}/checkpoints")
         return [to_record(Checkpoint, item) for item in items(body, "checkpoints")]
 
     def artifacts(self, run_id: str) -> Sequence[File]:
         """Return the files that were kept with the run."""
-        body = self._json("GET", f"runs/{run_id}/artifacts")
+        body = self._json("GET", f"runs/{part(run_id)}/artifacts")
         return [to_record(File, item) for item in items(body, "files" if "files" in (body or {}) else "artifacts")]
 
     def record_artifact(self, run_id: str, file: File) -> None:
         """Keep a stored blob with the run under a path."""
-        self._none("POST", f"runs/{run_id}/artifacts", body=to_plain(file))
+        self._none("POST", f"runs/{part(run_id)}/artifacts", body=to_plain(file))
 
 
 def _changes(event: Event) -> tuple[Run | None, list[MetricPoint]]:
@@ -146,5 +146,7 @@ def _changes(event: Event) -> tuple[Run | None, list[MetricPoint]]:
 
 
 def _ends(event: Event) -> bool:
+    if event.name == "end":
+        return True
     run = unwrap(event.data, "run")
     return isinstance(run, dict) and run.get("state") in ENDED

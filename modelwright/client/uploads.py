@@ -8,7 +8,7 @@ from typing import Protocol
 import httpx
 
 from modelwright.client.records import Upload, to_record
-from modelwright.client.resource import Resource
+from modelwright.client.resource import Resource, part
 from modelwright.client.tar import CHUNK_BYTES, FolderTar
 from services.common.digest import digest_file
 from services.common.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
@@ -75,7 +75,7 @@ class Uploads(Resource):
 
     def get(self, upload_id: str) -> Upload:
         """Return the upload, with how much of it has arrived."""
-        return self._one(Upload, "GET", f"uploads/{upload_id}", "upload")
+        return self._one(Upload, "GET", f"uploads/{part(upload_id)}", "upload")
 
     def create(self, filename: str, size: int, digest: str = "", *, key: str | None = None) -> Upload:
         """Announce `size` bytes; bytes whose digest the server knows are complete at once."""
@@ -84,11 +84,11 @@ class Uploads(Resource):
 
     def complete(self, upload_id: str) -> Upload:
         """Close an upload whose bytes have all arrived; the server checks the digest."""
-        return self._one(Upload, "POST", f"uploads/{upload_id}:complete", "upload")
+        return self._one(Upload, "POST", f"uploads/{part(upload_id)}:complete", "upload")
 
     def delete(self, upload_id: str) -> None:
         """Give up an upload."""
-        self._none("DELETE", f"uploads/{upload_id}")
+        self._none("DELETE", f"uploads/{part(upload_id)}")
 
     def push(self, path: str | Path, *, progress: Progress | None = None) -> Upload:
         """Upload a file as it is, or a folder as a deterministic tar, and return the complete upload.
@@ -134,7 +134,7 @@ class Uploads(Resource):
             return self.create(filename, size, digest, key=new_id("key"))
 
     def _send_rest(self, upload: Upload, source: Source, report: Progress, failures: int) -> Upload:
-        path = self.transport.path(f"uploads/{upload.id}")
+        path = self.transport.path(f"uploads/{part(upload.id)}")
         chunks = _counted(source, upload.received, report)
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(source.size - upload.received)}
         try:

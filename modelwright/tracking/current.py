@@ -12,7 +12,7 @@ from modelwright.tracking.records import RunFile, Started
 from modelwright.tracking.run import FINISH_TIMEOUT_S, Run, flat
 from modelwright.tracking.session import Session
 from modelwright.tracking.surroundings import code_version, environment, hardware
-from modelwright.tracking.syncing import sync_all
+from modelwright.tracking.syncing import Synced, sync_all
 from services.common.errors import ConflictError
 from services.common.ids import new_id
 
@@ -132,8 +132,8 @@ def sync(
     *,
     folder: str | Path | None = None,
     timeout_s: float = 60.0,
-) -> dict[str, int]:
-    """Send what earlier processes left on disk; returns, by server address, how many files are left unsent.
+) -> list[Synced]:
+    """Send what earlier processes left on disk; returns how it went with each server.
 
     Records of processes that still run are theirs to send. `url` and `project`
     narrow it to one server; the token is used for all.

@@ -2,16 +2,21 @@
 
 import logging
 import math
+import os
 import shutil
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from modelwright.client import Client
-from modelwright.tracking.records import Ended, Entry, Kept, Logged, Packaged, decode, read_run, write_run
+from modelwright.client.settings import ClientSettings
+from modelwright.tracking.records import Ended, Entry, Kept, Logged, Marker, Packaged, decode, read_run, write_run
 from services.common.errors import BusyError, ModelwrightError, NotFoundError, UnauthorizedError, UnavailableError
+from services.common.outbox.refused import keep_aside
 
 LOGGER = logging.getLogger("modelwright.tracking")
 POINTS_A_CALL = 10_000
@@ -24,23 +29,50 @@ class Delivery:
     """Carries records to one server; a record the server refuses for good is put aside, not repeated.
 
     Args:
-        client: the server; it should not repeat calls itself, because the caller does.
-        folder: where run files lie; refused records are written to `refused.jsonl` in it.
+        settings: the server; calls are not repeated here, because the outbox repeats batches.
+        folder: of the server's records: `runs/` has the run files, `refused/` what the server would not take.
     """
 
-    def __init__(self, client: Client, folder: Path) -> None:
-        self.client = client
+    def __init__(self, settings: ClientSettings, folder: Path) -> None:
+        self._settings = replace(settings, retries=0)
         self.folder = folder
+        self.delivered = 0
+        """Records that the server took or refused for good."""
+        self.failing_since: float | None = None
+        """Moment of the monotonic clock since which the server does not take any; None while it does."""
         self._ids: dict[str, str] = {}
+        self._client: Client | None = None
+        self._pid = 0
+
+    @property
+    def client(self) -> Client:
+        """The server; after a fork a new connection, because the old one is the parent's."""
+        if self._client is None or self._pid != os.getpid():
+            self._client, self._pid = Client(settings=self._settings), os.getpid()
+        return self._client
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None and self._pid == os.getpid():
+            self._client.close()
 
     def deliver(self, batch: Sequence[bytes]) -> None:
         """Send the records; to be called again with the same ones if it raises `UnavailableError`.
 
         Every call is idempotent: runs by their key, points by (run, key, step), files by digest.
         """
+        try:
+            self._deliver([decode(record) for record in batch])
+        except UnavailableError:
+            self.failing_since = self.failing_since or time.monotonic()
+            raise
+        self.failing_since = None
+        self.delivered += len(batch)
+
+    def _deliver(self, entries: Sequence[Entry]) -> None:
         waiting: list[Logged] = []
         points = 0
-        for entry in map(decode, batch):
+        for entry in entries:
             if isinstance(entry, Logged):
                 waiting.append(entry)
                 points += len(entry.metrics)
@@ -48,14 +80,14 @@ class Delivery:
                     continue
             self._log(waiting)
             waiting, points = [], 0
-            if not isinstance(entry, Logged):
+            if not isinstance(entry, Logged | Marker):
                 self._carry_out(entry)
         self._log(waiting)
 
     def run_id(self, key: str) -> str:
         """Return the server's id of a run, creating the run if the server does not know it."""
         if key not in self._ids:
-            run = read_run(self.folder, key)
+            run = read_run(self.folder / "runs", key)
             if not run.run_id:
                 made = self.client.runs.create(
                     run.name,
@@ -68,7 +100,7 @@ class Delivery:
                     key=key,
                 )
                 run.run_id = made.id
-                write_run(self.folder, run)
+                write_run(self.folder / "runs", run)
             self._ids[key] = run.run_id
         return self._ids[key]
 
@@ -145,13 +177,9 @@ class Delivery:
             shutil.rmtree(copy, ignore_errors=True)
 
     def _put_aside(self, entries: Sequence[Entry], reason: str) -> None:
-        if not entries:
-            return
-        place = self.folder / "refused.jsonl"
-        with place.open("ab") as file:
-            for entry in entries:
-                file.write(msgspec.json.encode({"reason": reason, "record": entry}) + b"\n")
-        LOGGER.warning("the server refused %d record(s), kept in %s: %s", len(entries), place, reason)
+        if entries:
+            place = keep_aside(self.folder, [msgspec.to_builtins(entry) for entry in entries], reason)
+            LOGGER.warning("the server refused %d record(s), kept in %s: %s", len(entries), place, reason)
 
 
 def _number(value: float) -> float | str:

@@ -52,7 +52,13 @@ class Ended(msgspec.Struct, tag="end", kw_only=True, frozen=True):
     error: str = ""
 
 
-Entry = Started | Logged | Kept | Packaged | Ended
+class Marker(msgspec.Struct, tag="mark", kw_only=True, frozen=True):
+    """Means nothing; that it is through tells that everything before it is."""
+
+    run: str = ""
+
+
+Entry = Marker | Started | Logged | Kept | Packaged | Ended
 encode = msgspec.msgpack.Encoder().encode
 """MessagePack: unlike JSON it carries NaN and infinities."""
 decode = msgspec.msgpack.Decoder(Entry).decode

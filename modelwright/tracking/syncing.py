@@ -1,20 +1,25 @@
 """Sends what earlier processes left on disk."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from modelwright.client import Client
 from modelwright.client.settings import resolve_settings
-from modelwright.tracking.delivery import Delivery
-from modelwright.tracking.session import ServerFile, tracking_folder
-from modelwright.tracking.spool import SUFFIX, Deliver, drain_file
-from services.common.errors import UnavailableError
+from modelwright.tracking.records import Marker
+from modelwright.tracking.session import ServerFile, Session, tracking_folder
 
-PAUSE_S = 0.5
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """How it went with one server."""
+
+    url: str
+    project: str
+    sent: int
+    """Records that it took."""
+    is_complete: bool
+    """Whether it took all that processes which have ended left for it."""
 
 
 def sync_all(
@@ -24,45 +29,26 @@ def sync_all(
     *,
     folder: Path | None = None,
     timeout_s: float = 60.0,
-) -> dict[str, int]:
-    """Send every server its records; returns, by server address, how many files could not be sent whole.
+) -> list[Synced]:
+    """Send every server its records; `url` and `project` narrow it, the token is used for all.
 
-    `url` and `project` narrow it to one server and project. Files of processes
-    that are alive are theirs to send and do not count.
+    Records of processes that are alive are theirs to send.
     """
     root = folder or tracking_folder()
-    until = time.monotonic() + timeout_s
-    left: dict[str, int] = {}
+    found: list[Synced] = []
     for place in sorted(root.glob("*/server.json")):
         server = msgspec.json.decode(place.read_bytes(), type=ServerFile)
         if (url and server.url != url.rstrip("/")) or (project and server.project != project):
             continue
-        settings = replace(resolve_settings(server.url, token, server.project), retries=0)
-        with Client(settings=settings) as client:
-            deliver = Delivery(client, place.parent / "runs").deliver
-            count = sum(not _drain(path, deliver, until) for path in sorted(place.parent.glob(f"spool/*{SUFFIX}")))
-        if count:
-            left[server.url] = left.get(server.url, 0) + count
-    return left
+        found.append(_sync(server, token, root, timeout_s))
+    return found
 
 
-def _drain(path: Path, deliver: Deliver, until: float) -> bool:
-    try:
-        return drain_file(path, _patient(deliver, until))
-    except BlockingIOError:
-        return True
-
-
-def _patient(deliver: Deliver, until: float) -> Callable[[Sequence[bytes]], bool]:
-    def attempt(records: Sequence[bytes]) -> bool:
-        while True:
-            try:
-                deliver(records)
-            except UnavailableError:
-                if time.monotonic() + PAUSE_S > until:
-                    return False
-                time.sleep(PAUSE_S)
-            else:
-                return True
-
-    return attempt
+def _sync(server: ServerFile, token: str | None, root: Path, timeout_s: float) -> Synced:
+    session = Session(resolve_settings(server.url, token, server.project), root)
+    # What others left is sent first, so once the marker is through, all of it is.
+    session.put(Marker())
+    is_complete = session.flush(timeout_s)
+    sent = max(0, session.delivered - int(is_complete))
+    session.close(0.0)
+    return Synced(url=server.url, project=server.project, sent=sent, is_complete=is_complete)
