@@ -48,14 +48,14 @@ def compose(settings: CompressSettings, bell: Bell, sources: Sources) -> Composi
     return Composition(database=database, jobs=jobs, compressions=compressions)
 
 
-def build_server(settings: CompressSettings | None = None, bell: Bell | None = None) -> RpcServer:
+def build_server(settings: CommonSettings | None = None, bell: Bell | None = None) -> RpcServer:
     """Return the service's server, ready to start.
 
     Args:
         settings: read from the environment unless given.
         bell: rung for queued jobs; Celery on the settings' broker unless given.
     """
-    settings = settings or CompressSettings()
+    settings = _own(settings)
     celery_bell = None
     if bell is None:
         bell = celery_bell = CeleryBell(celery_app(settings.broker()), NAME)
@@ -87,6 +87,12 @@ def employer(settings: CommonSettings | None = None) -> Employer:
     """Return what a worker of this service does."""
     address = (settings or CommonSettings()).compress_address
     return Employer(service=NAME, address=address, kinds=KINDS, preload=PRELOAD)
+
+
+def _own(settings: CommonSettings | None) -> CompressSettings:
+    if settings is None:
+        return CompressSettings()
+    return settings if isinstance(settings, CompressSettings) else CompressSettings(**dict(settings))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
