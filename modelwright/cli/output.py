@@ -1,6 +1,7 @@
 """What commands print: tables for people, JSON and YAML for programs."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+PIPE_WIDTH = 200
 Column = Callable[[Any], object]
 
 
@@ -36,7 +38,10 @@ class Output:
     def console(self) -> "Console":
         """The terminal, made when it is first needed."""
         if self._console is None:
-            self._console = import_module("rich.console").Console(highlight=False, markup=False, emoji=False)
+            # A pipe has no width of its own; it is given as much as figures need.
+            width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+            console = import_module("rich.console").Console
+            self._console = console(highlight=False, markup=False, emoji=False, width=width)
         return self._console
 
     def rows(self, records: Iterable[Any], columns: Mapping[str, Column], *, empty: str = "nothing here yet") -> None:

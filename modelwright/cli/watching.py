@@ -1,6 +1,5 @@
 """A lifecycle while it runs, and the one table it ends with."""
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -49,9 +48,7 @@ def result(shell: Shell, lifecycle: "Lifecycle", *, strict: bool = True) -> None
         LifecycleFailedError: `strict`, and it did not succeed.
     """
     if shell.is_for_people:
-        # A pipe is given as much width as the figures need.
-        width = None if sys.stdout.isatty() else 200
-        shell.output.console.print(_result_table(lifecycle), width=width)
+        shell.output.console.print(_result_table(lifecycle))
         for line in _closing(shell, lifecycle):
             shell.output.line(None, line)
     else:
@@ -64,9 +61,9 @@ def _watch_live(shell: Shell, lifecycle_id: str, console: object) -> "Lifecycle"
     lifecycle = shell.client.lifecycles.get(lifecycle_id)
     live = import_module("rich.live").Live(console=console, transient=True, refresh_per_second=4)
     with live:
-        live.update(_live_table(lifecycle))
+        live.update(_live_table(lifecycle), refresh=True)
         for lifecycle in shell.client.lifecycles.watch(lifecycle_id):
-            live.update(_live_table(lifecycle))
+            live.update(_live_table(lifecycle), refresh=True)
     return lifecycle
 
 
