@@ -136,7 +136,7 @@ def from_http(error: HTTPException, method: str, path: str) -> Response:
     status = HTTPStatus(error.status_code)
     allowed = (error.headers or {}).get("Allow", "nothing")
     details = {
-        404: f"there is no {path[:MAX_SHOWN]!r} here; see /docs for what there is",
+        404: f"there is no {path[:MAX_SHOWN]!r} here; see /openapi.json for what there is",
         405: f"{method} is not answered at {path[:MAX_SHOWN]!r}; allowed: {allowed}",
     }
     detail = details.get(status.value) or str(error.detail)
@@ -169,7 +169,7 @@ def _complaint(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "missing":
         return "is missing; add it"
     if fault["type"] == "extra_forbidden":
-        return "is not a field here; remove it or see /docs for those there are"
+        return "is not a field here; remove it or see /openapi.json for those there are"
     shown = f" (got {str(value)[:60]!r})" if isinstance(value, str | int | float | bool) else ""
     return f"{message[:1].lower()}{message[1:]}{shown}"
 
