@@ -52,7 +52,7 @@ class Layout:
 
 def is_table(path: str) -> bool:
     """Return whether the file is a table of labels."""
-    return PurePosixPath(path).name == TABLE
+    return path.rpartition("/")[2] == TABLE
 
 
 def find_layout(paths: Iterable[str], folders: Iterable[str], tables: dict[str, bytes], findings: Findings) -> Layout:
@@ -77,8 +77,9 @@ def find_layout(paths: Iterable[str], folders: Iterable[str], tables: dict[str, 
 def _without_notes(paths: Iterable[str], findings: Findings) -> list[str]:
     files = []
     for path in paths:
-        name = PurePosixPath(path)
-        if len(name.parts) <= CLASS_DEPTH and name.stem.lower() in NOTES and name.suffix.lower() in ("", ".md", ".txt"):
+        name = path.rpartition("/")[2].lower()
+        stem, _, suffix = name.partition(".")
+        if stem in NOTES and suffix in ("", "md", "txt") and path.count("/") < CLASS_DEPTH:
             findings.warn(f"{path} was left out: it is a note, not a sample")
         else:
             files.append(path)

@@ -3,7 +3,7 @@
 import mimetypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from services.common.digest import digest_bytes
@@ -96,7 +96,7 @@ class _Scanner:
             self.result.files[path] = content
 
     def _inspect(self, path: str, digest: str, data: bytes) -> Content | None:
-        suffix = PurePosixPath(path).suffix[1:].lower()
+        suffix = path.rpartition(".")[2].lower()
         if suffix not in pictures.SUFFIXES:
             media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
             return self._keep(digest, data, media_type, ())
