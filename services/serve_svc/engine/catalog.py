@@ -19,8 +19,9 @@ class Catalog:
         self._draining: set[asyncio.Task[None]] = set()
         self.expected: dict[str, str] = {}
         """Models that shall be held but are not yet: name to the reason."""
-        self.told = False
-        """Someone has said what shall be held."""
+        self._told = False
+        self.changed = asyncio.Event()
+        """Set with every change; whoever waits for it clears it."""
 
     def get(self, model: str, version: str = "") -> Generation:
         """Return the generation that takes the traffic, or that of a version (the newest of it).
@@ -45,12 +46,19 @@ class Catalog:
         """Return the versions held, the one that takes the traffic last."""
         return list(dict.fromkeys(generation.identity.version for generation in self._held.get(model, ())))
 
+    def expect(self, models: dict[str, str]) -> None:
+        """Say which models shall be held but are not yet, each with what keeps it away (empty: it is being loaded)."""
+        self.expected = models
+        self._told = True
+        self.changed.set()
+
     def hold(self, generation: Generation) -> None:
         """Add a generation; it takes the traffic at once unless one of higher order is held."""
         held = self._held.setdefault(generation.identity.model, [])
         held.append(generation)
         held.sort(key=lambda one: one.identity.order)
         self.expected.pop(generation.identity.model, None)
+        self.changed.set()
 
     def release(self, generation: Generation) -> asyncio.Task[None]:
         """Take a generation off the traffic; the task ends once it has answered what it had begun."""
@@ -73,7 +81,7 @@ class Catalog:
     @property
     def ready(self) -> bool:
         """Whether all that shall be held is."""
-        return self.told and not self.expected
+        return self._told and not self.expected
 
     async def close(self) -> None:
         """Release everything and wait until it has drained."""

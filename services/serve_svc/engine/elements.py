@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -108,7 +108,27 @@ def from_list(data: object, kind: Datatype, shape: Sequence[int], where: str) ->
         raise InvalidError(
             f"{where}: {array.size} elements came, but shape {list(shape)} takes {count(shape)}", field=where
         )
+    if array.dtype.kind in "fO" and kind.dtype.kind in "iu" and kind.name != "BF16":
+        # NumPy makes floats of integers beyond its signed 64 bits.
+        whole = _whole_numbers(_flat(data), kind, where)
+        array = array if whole is None else whole
     return _cast(array, kind, where).reshape(shape)
+
+
+def _whole_numbers(flat: list[Any], kind: Datatype, where: str) -> Array | None:
+    if not flat or not all(type(element) is int for element in flat):
+        return None
+    limits = np.iinfo(kind.dtype)
+    if min(flat) < limits.min or max(flat) > limits.max:
+        _refuse_range(kind, min(flat), max(flat), where)
+    return np.array(flat, kind.dtype)
+
+
+def _refuse_range(kind: Datatype, least: int, most: int, where: str) -> NoReturn:
+    limits = np.iinfo(kind.dtype)
+    raise InvalidError(
+        f"{where}: {kind.name} holds {limits.min} to {limits.max}, but `data` goes from {least} to {most}", field=where
+    )
 
 
 def _cast(array: Array, kind: Datatype, where: str) -> Array:
@@ -122,11 +142,7 @@ def _cast(array: Array, kind: Datatype, where: str) -> Array:
     if target in "iu" and array.size:
         limits = np.iinfo(kind.dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise InvalidError(
-                f"{where}: {kind.name} holds {limits.min} to {limits.max}, but `data` goes from {array.min()} "
-                f"to {array.max()}",
-                field=where,
-            )
+            _refuse_range(kind, int(array.min()), int(array.max()), where)
     return to_bf16(array) if kind.name == "BF16" else array.astype(kind.dtype)
 
 

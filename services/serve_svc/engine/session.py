@@ -51,7 +51,14 @@ class Session:
         self.outputs = [spec.name for spec in self.graph.outputs]
         """What `run` returns, in this order, unless it is told otherwise."""
         self._texts = [spec.name for spec in self.graph.inputs if spec.kind.name == "BYTES"]
-        self._needs_values = any(s.kind is BF16 for s in (*self.graph.inputs, *self.graph.outputs))
+        specs = (*self.graph.inputs, *self.graph.outputs)
+        self._needs_values = any(spec.kind is BF16 for spec in specs)
+        if self._needs_values and any(spec.kind.name == "BYTES" for spec in specs):
+            raise InvalidError(
+                f"{path.name} has both BF16 and string tensors, which ONNX Runtime's Python API cannot pass together; "
+                "cast the BF16 tensors to FP32 in the graph",
+                field=path.name,
+            )
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
         """Return the named outputs, or `self.outputs`.
@@ -77,14 +84,14 @@ class Session:
 
     def _run_values(self, feeds: Mapping[str, Array], names: list[str]) -> list[Array]:
         """Run with typed values, since NumPy knows no BF16."""
-        values = {
-            name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
-                np.ascontiguousarray(array), self.graph.input(name).kind.onnx
-            )
-            for name, array in feeds.items()
-        }
+        values = {name: self._value(name, np.ascontiguousarray(array)) for name, array in feeds.items()}
         found = self._session.run_with_ort_values(names, values)
         return [_array(v, bf16=self.graph.output(n).kind is BF16) for n, v in zip(names, found, strict=True)]
+
+    def _value(self, name: str, array: Array) -> ort.OrtValue:
+        if self.graph.input(name).kind is BF16:
+            return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, BF16.onnx)
+        return ort.OrtValue.ortvalue_from_numpy(array)
 
 
 def _array(value: ort.OrtValue, *, bf16: bool) -> Array:

@@ -94,14 +94,13 @@ class Follower:
             if key not in self._loaded and key not in self._loading and key not in self._refused:
                 self._loading[key] = asyncio.create_task(self._load(assignment))
         self._expect()
-        self._server.catalog.told = True
 
     def _expect(self) -> None:
         """Tell readiness which models are still missing altogether."""
         have = {one.identity.model for one in self._loaded.values()}
-        self._server.catalog.expected = {
-            a.deployment: self._refused.get(key, "") for key, a in self._assigned.items() if a.deployment not in have
-        }
+        self._server.catalog.expect(
+            {a.deployment: self._refused.get(key, "") for key, a in self._assigned.items() if a.deployment not in have}
+        )
 
     async def _load(self, assignment: pb.Assignment) -> None:
         key = assignment.revision.id

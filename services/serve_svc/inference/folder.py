@@ -45,14 +45,13 @@ def serve_folder(folder: Path, options: ServingOptions) -> Feed:
     models = find_models(folder)
 
     async def feed(server: InferenceServer) -> None:
-        server.catalog.expected.update(dict.fromkeys(models, ""))
-        server.catalog.told = True
+        server.catalog.expect(dict.fromkeys(models, ""))
         for name, path in models.items():
             try:
                 server.catalog.hold(await asyncio.to_thread(load_folder, name, path, options))
             except ModelwrightError as error:
                 log.error("model %s: %s", name, error)
-                server.catalog.expected[name] = error.message
+                server.catalog.expect({**server.catalog.expected, name: error.message})
         if not list(server.catalog):
             raise InvalidError(f"no model of {folder} could be loaded; the log says why of each")
         await asyncio.Event().wait()

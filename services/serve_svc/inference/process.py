@@ -16,7 +16,6 @@ log = logging.getLogger("modelwright.serve")
 
 Feed = Callable[["InferenceServer"], Awaitable[None]]
 """Fills the catalog for as long as the server runs."""
-HEALTH_S = 0.2
 
 
 class InferenceServer:
@@ -68,13 +67,10 @@ class InferenceServer:
 
     async def show_health(self) -> None:
         """Keep gRPC's health service as ready as the catalog is."""
-        shown: bool | None = None
         while True:
-            ready = self.accepts() and self.catalog.ready
-            if ready != shown:
-                await self._grpc.show(ready=ready)
-                shown = ready
-            await asyncio.sleep(HEALTH_S)
+            await self._grpc.show(ready=self.accepts() and self.catalog.ready)
+            await self.catalog.changed.wait()
+            self.catalog.changed.clear()
 
     async def stop(self) -> None:
         """Answer what has come, take no more, release the models."""

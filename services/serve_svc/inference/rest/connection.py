@@ -17,6 +17,9 @@ MAX_HEADER_BYTES = 64 << 10
 MAX_PIPELINED = 16
 """Requests read ahead of the one being answered; then the socket is left alone."""
 
+LINGER_S = 2.0
+"""How long a refused client may go on sending before the connection is closed under it."""
+
 
 @dataclass(kw_only=True, eq=False)
 class Hub:
@@ -179,8 +182,14 @@ class Connection(asyncio.Protocol):
         """Answer and close: what follows on this connection cannot be told apart."""
         if self._closing:
             return
+        self._closing = True
         self._transport.writelines(encode(json_response({"error": message}, status), keep_alive=False))
-        self.close()
+        if not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        # Closed at once, what the client still sends would make its kernel drop our answer unread.
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
 
     def _fresh(self, target: bytes) -> None:
         self._target = target
