@@ -1,14 +1,14 @@
 """Upload through the parts writer against the SDK's own put_object, to the same S3 (`rclone serve s3`).
 
-    python benchmarks/storage_upload.py [MiB]
+    python -m benchmarks.storage_upload [MiB]
 
-Prints one table. The two take turns, so that a busy machine slows both; each figure is the median.
+Prints one table and keeps it under `results/`. The ways take turns, so that a busy machine slows all of
+them.
 """
 
 import asyncio
 import io
 import os
-import platform
 import shutil
 import socket
 import statistics
@@ -21,12 +21,13 @@ from pathlib import Path
 
 from minio import Minio
 
+from benchmarks.results import record
 from services.common.settings import CommonSettings
 from services.common.storage import Storage, open_storage, write_parts, write_parts_sync
 
 KEY, SECRET = "benchmark-key", "benchmark-secret"
 CHUNK_BYTES = 64 << 10
-ROUNDS = 5
+ROUNDS = 10
 
 
 def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
@@ -49,12 +50,13 @@ def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
 
 def ways(storage: Storage, sdk: Minio, data: bytes) -> dict[str, Callable[[int], object]]:
     """Return what is compared: each takes the number of the round."""
+    chunks = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
 
     async def feed() -> AsyncIterator[bytes]:
-        for start in range(0, len(data), CHUNK_BYTES):
-            yield data[start : start + CHUNK_BYTES]
+        for chunk in chunks:
+            yield chunk
 
-    async def record(offset: int, size: int, digest: str) -> None:
+    async def note(offset: int, size: int, digest: str) -> None:
         await asyncio.sleep(0)
 
     def direct(number: int) -> object:
@@ -62,14 +64,11 @@ def ways(storage: Storage, sdk: Minio, data: bytes) -> dict[str, Callable[[int],
             bucket_name="bench", object_name=f"direct/{number}", data=io.BytesIO(data), length=len(data)
         )
 
-    def chunks() -> list[bytes]:
-        return [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
-
     return {
         "minio put_object": direct,
-        "write_parts (asyncio)": lambda n: asyncio.run(write_parts(storage, f"a{n}", 0, feed(), record)),
-        "write_parts_sync": lambda n: write_parts_sync(storage, f"s{n}", 0, chunks(), lambda *_: None),
-        "Storage.put (stream)": lambda n: storage.put(f"stream/{n}", iter(chunks())),
+        "write_parts (asyncio)": lambda n: asyncio.run(write_parts(storage, f"a{n}", 0, feed(), note)),
+        "write_parts_sync": lambda n: write_parts_sync(storage, f"s{n}", 0, chunks, lambda *_: None),
+        "Storage.put (stream)": lambda n: storage.put(f"stream/{n}", iter(chunks)),
     }
 
 
@@ -90,12 +89,16 @@ def main() -> None:
                 )
             )
             sdk = Minio(endpoint=endpoint, access_key=KEY, secret_key=SECRET, secure=False, region="us-east-1")
+            compared = ways(storage, sdk, data)
             seconds: dict[str, list[float]] = {}
             for number in range(ROUNDS):
-                for name, way in ways(storage, sdk, data).items():
+                turns = list(compared.items())
+                for name, way in turns[number % len(turns) :] + turns[: number % len(turns)]:
                     start = time.perf_counter()
                     way(number)
                     seconds.setdefault(name, []).append(time.perf_counter() - start)
+                    for found in list(storage.list()):
+                        storage.delete(found.key)
         finally:
             process.kill()
             process.wait()
@@ -103,13 +106,19 @@ def main() -> None:
 
 
 def report(size_mib: int, seconds: dict[str, list[float]]) -> None:
-    """Print the table."""
-    print(f"{size_mib} MiB, median of {ROUNDS}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print(f"| {'way':24} | MiB/s | of direct |\n|---|---|---|")
+    """Print the table and keep it."""
     direct_s = statistics.median(seconds["minio put_object"])
-    for name, found in seconds.items():
-        middle_s = statistics.median(found)
-        print(f"| {name:24} | {size_mib / middle_s:5.0f} | {direct_s / middle_s:9.0%} |")
+    rows = [
+        {
+            "way": name,
+            "MiB": size_mib,
+            "median MiB/s": size_mib / statistics.median(found),
+            "best MiB/s": size_mib / min(found),
+            "of direct": direct_s / statistics.median(found),
+        }
+        for name, found in seconds.items()
+    ]
+    record("storage_upload", rows)
 
 
 if __name__ == "__main__":
