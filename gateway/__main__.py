@@ -1,19 +1,18 @@
 """`python -m gateway`: REST and pages, until told to stop."""
 
-import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from gateway.server import GatewayServer
 from gateway.settings import GatewaySettings
-from services.common.errors import ModelwrightError
+from services.common.errors import InvalidError, ModelwrightError
 from services.common.logs import configure_logging
-
-log = logging.getLogger("modelwright.gateway")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,27 +32,64 @@ def compose(settings: GatewaySettings) -> GatewayComposition:
     return GatewayComposition(settings=settings)
 
 
-def main() -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code."""
-    try:
-        settings = GatewaySettings()
-    except ValidationError as error:
-        reasons = "; ".join(str(one["msg"]).removeprefix("Value error, ") for one in error.errors())
-        sys.stderr.write(f"the gateway cannot start: {reasons}\n")
-        return 2
-    configure_logging(settings.log_level, settings.log_format)
+def serve_gateway(
+    port: int | None = None, on_ready: Callable[[str], None] = lambda url: None, settings: GatewaySettings | None = None
+) -> None:
+    """Serve in this process until SIGTERM or SIGINT.
+
+    Args:
+        port: in place of the settings' port; 0 lets the system choose.
+        on_ready: called with the root address once requests are answered.
+        settings: read from the environment unless given.
+
+    Raises:
+        InvalidError: the settings are unsound, such as an open address without a token.
+        UnavailableError: the address cannot be bound, or the database or storage is away.
+    """
+    own = settings or read_settings()
+    if port is not None:
+        own = own.model_copy(update={"gateway_port": port})
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    server = compose(settings).build_server()
+    server = compose(own).build_server()
+    server.start()
     try:
-        server.start()
+        on_ready(server.url)
+        # A wait without a timeout would not let Python handle the signal.
+        while not stopped.wait(1.0) and server.is_running:
+            pass
+    finally:
+        server.stop(own.grace_s)
+
+
+def read_settings() -> GatewaySettings:
+    """Return the settings of the environment.
+
+    Raises:
+        InvalidError: they are unsound; every fault is named.
+    """
+    try:
+        return GatewaySettings()
+    except ValidationError as error:
+        reasons = [_reason(one) for one in error.errors()]
+        raise InvalidError("; ".join(reasons)) from error
+
+
+def _reason(fault: ErrorDetails) -> str:
+    where = f"MODELWRIGHT_{'_'.join(map(str, fault['loc'])).upper()}: " if fault["loc"] else ""
+    return where + str(fault["msg"]).removeprefix("Value error, ")
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code."""
+    try:
+        settings = read_settings()
+        configure_logging(settings.log_level, settings.log_format)
+        serve_gateway(settings=settings)
     except ModelwrightError as error:
-        log.error("%s", error.message)
+        sys.stderr.write(f"the gateway cannot start: {error.message}\n")
         return 1
-    while not stopped.wait(1.0):
-        pass
-    server.stop(settings.grace_s)
     return 0
 
 

@@ -54,6 +54,11 @@ class GatewayServer:
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.address.rsplit(':', 1)[1]}"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it answers, or at least has not broken off by itself."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self) -> int:
         """Bind, serve and return the port.
 
