@@ -44,6 +44,16 @@ def postgres_server(short_tmp: Path) -> Iterator[str]:
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """A fresh, empty database of a real PostgreSQL server, as a SQLAlchemy URL."""
+    yield from _new_database(postgres_server)
+
+
+@pytest.fixture(scope="module")
+def postgres_database(postgres_server: str) -> Iterator[str]:
+    """The same, for the tests of a whole module."""
+    yield from _new_database(postgres_server)
+
+
+def _new_database(postgres_server: str) -> Iterator[str]:
     import psycopg
     from sqlalchemy import make_url
 
@@ -96,6 +106,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     }
     process.kill()
     process.wait()
+
+
+@pytest.fixture(scope="session")
+def wait_for_port() -> Callable[[int], None]:
+    """Wait until a server of the test's own listens."""
+    return lambda port: _wait_for(lambda: _listens(port))
 
 
 def _listens(port: int) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_
 from sqlalchemy.orm import Session
 
 from services.common.db.failures import translated
-from services.common.db.migrations import upgrade
+from services.common.db.revisions import current, newest
 
 log = logging.getLogger("modelwright.db")
 
@@ -68,7 +68,10 @@ class Database:
                 # Replicas that start together take turns.
                 connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": self.schema})
                 connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"'))
-            upgrade(connection, package, self.metadata)
+            if current(connection, None if self.is_sqlite else self.schema) != newest(package):
+                from services.common.db.migrations import upgrade  # noqa: PLC0415 - see `revisions`
+
+                upgrade(connection, package, self.metadata)
 
     def ping(self) -> None:
         """Raise UnavailableError unless the database answers."""

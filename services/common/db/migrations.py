@@ -1,15 +1,12 @@
 """Alembic, run from the program itself: each service keeps its revisions in its own package."""
 
-import importlib.util
-
 from alembic import command, context
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData
 
-TABLE = "schema_revisions"
-"""Where Alembic notes the revision that the tables are at."""
+from services.common.db.revisions import TABLE, folder_of
 
 
 def upgrade(connection: Connection, package: str, metadata: MetaData) -> None:
@@ -22,7 +19,7 @@ def upgrade(connection: Connection, package: str, metadata: MetaData) -> None:
 def config_of(package: str) -> Config:
     """Return the Alembic configuration of `services.x.migrations`."""
     config = Config()
-    config.set_main_option("script_location", _folder(package))
+    config.set_main_option("script_location", folder_of(package))
     return config
 
 
@@ -46,10 +43,3 @@ def drift(connection: Connection, metadata: MetaData) -> list[object]:
         opts={"version_table": TABLE, "compare_type": True, "include_object": lambda o, *_: o.name != TABLE},
     )
     return list(compare_metadata(migration, metadata))
-
-
-def _folder(package: str) -> str:
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"{package} is not a package with migrations")
-    return spec.submodule_search_locations[0]
