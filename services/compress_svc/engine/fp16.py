@@ -8,7 +8,7 @@ from onnx import numpy_helper
 from onnxconverter_common import float16
 
 from services.common.errors import InvalidError
-from services.compress_svc.engine.graph import load
+from services.compress_svc.engine.graph import lean, load
 
 LARGEST = 65504.0
 """Greatest finite float16."""
@@ -29,7 +29,7 @@ def to_half(model: bytes) -> bytes:
         # The converter tells of each tiny weight; the replay of the golden inputs tells of what that costs.
         warnings.simplefilter("ignore")
         converted: onnx.ModelProto = float16.convert_float_to_float16(proto, keep_io_types=True)
-    return bytes(converted.SerializeToString())
+    return lean(converted)
 
 
 def _check_weights(proto: onnx.ModelProto) -> None:

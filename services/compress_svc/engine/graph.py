@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -94,6 +95,19 @@ def tidy(model: bytes) -> onnx.ModelProto:
         options.intra_op_num_threads = 1
         onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return shape_inference.infer_shapes(onnx.load_model(path))
+
+
+def lean(proto: onnx.ModelProto) -> bytes:
+    """Return the file without what no runtime reads: notes of the exporter (with its stack traces) and shapes that
+    are inferred again on loading."""
+    graph = proto.graph
+    noted: list[Any] = [*graph.node, *graph.input, *graph.output, *graph.initializer]
+    for item in noted:
+        item.doc_string = ""
+        del item.metadata_props[:]
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    return bytes(proto.SerializeToString())
 
 
 def float_activations(proto: onnx.ModelProto, op_types: tuple[str, ...]) -> tuple[str, ...]:

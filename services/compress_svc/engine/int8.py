@@ -12,7 +12,7 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, Te
 from services.common.errors import InvalidError
 from services.common.names import nearest
 from services.compress_svc.engine.calibration import Batches, observe
-from services.compress_svc.engine.graph import float_activations, load, tidy
+from services.compress_svc.engine.graph import float_activations, lean, load, tidy
 from services.compress_svc.engine.progress import Watch
 from services.compress_svc.engine.recipe import VariantRecipe
 from services.compress_svc.engine.thresholds import Range
@@ -64,7 +64,7 @@ def rewrite(proto: onnx.ModelProto, ranges: dict[str, Range], recipe: VariantRec
     )
     quantiser.quantize_model()
     quantiser.model.topological_sort()
-    data: bytes = quantiser.model.model.SerializeToString()
+    data = lean(quantiser.model.model)
     load(data)
     return data
 

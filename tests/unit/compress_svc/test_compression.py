@@ -241,3 +241,13 @@ def test_weights_beyond_half_precision_are_named() -> None:
     proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(np.full((6, 4), 1e6, np.float32), "w"))
     with pytest.raises(InvalidError, match="weight 'w' reaches 1e\\+06"):
         to_fp16(proto.SerializeToString())
+
+
+def test_variants_carry_no_notes_of_the_exporter(digits: Digits) -> None:
+    proto = onnx.load_model_from_string(digits.model)
+    for node in proto.graph.node:
+        node.doc_string = "a stack trace with the paths of somebody's machine"
+        node.metadata_props.add(key="stack_trace", value="the same again")
+    noted = proto.SerializeToString()
+    for small in (to_fp16(noted), quantize(noted, batches(digits.train[:32]))):
+        assert b"stack" not in small
