@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from services.common.errors import NotFoundError
@@ -94,12 +95,17 @@ def stale_uploads(session: Session, open_before: float, complete_before: float) 
     return list(session.scalars(select(columns.id).where(stale, ~needed)))
 
 
+def lock_dataset(session: Session, project: str, name: str) -> None:
+    """Hold a dataset's row, making it if it is new: commits of one dataset are numbered one after another."""
+    make = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(make(DATASETS).values(project=project, name=name, last_number=0).on_conflict_do_nothing())
+    session.execute(select(DATASETS).where(_dataset(project, name)).with_for_update()).one()
+
+
 def next_number(session: Session, project: str, name: str) -> int:
-    """Take the next version number of a dataset, making the dataset if it is new."""
-    where = and_(DATASETS.c.project == project, DATASETS.c.name == name)
-    taken = session.execute(update(DATASETS).where(where).values(last_number=DATASETS.c.last_number + 1))
-    if not taken.rowcount:  # type: ignore[attr-defined]  # an update's result counts its rows
-        session.execute(insert(DATASETS).values(project=project, name=name, last_number=1))
+    """Take the next version number of a locked dataset."""
+    where = _dataset(project, name)
+    session.execute(update(DATASETS).where(where).values(last_number=DATASETS.c.last_number + 1))
     return int(session.scalars(select(DATASETS.c.last_number).where(where)).one())
 
 
@@ -168,6 +174,10 @@ def iterate_digests(session: Session) -> Iterator[str]:
     for files in session.scalars(select(VERSIONS.c.files).execution_options(yield_per=FETCH_ROWS)):
         for file in json.loads(files):
             yield file["digest"]
+
+
+def _dataset(project: str, name: str) -> ColumnElement[bool]:
+    return and_(DATASETS.c.project == project, DATASETS.c.name == name)
 
 
 def _parts() -> Select[Any]:

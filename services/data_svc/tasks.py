@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from proto.gen.modelwright.common.v1.file_pb2 import File
@@ -23,6 +24,8 @@ from services.data_svc.engine.parts import open_parts, read_index
 from services.data_svc.engine.split import SplitPolicy
 from services.data_svc.settings import DataSettings
 
+SCRATCH_KEEP_S = 7 * 86400.0
+"""Scratch of another job is removed once it is this old; no commit runs that long."""
 LEAST_SHARE = 0.02
 """No estimate of the time left is given before this much is done."""
 
@@ -34,8 +37,7 @@ def commit(context: JobContext) -> dict[str, Any]:
     spec = context.job.spec
     options = CommitOptions(split=SplitPolicy(**spec["split"]), limits=ScanLimits.of(settings), parent=spec["parent"])
     scratch = settings.scratch() / context.job.id
-    # An earlier attempt may have been killed.
-    shutil.rmtree(scratch, ignore_errors=True)
+    _sweep(settings.scratch(), scratch)
     try:
         sources = [_source(storage, upload, context) for upload in spec["uploads"]]
         made = commit_files(sources, options, BlobStore(storage), scratch, _Reporter(context))
@@ -68,6 +70,13 @@ class _Reporter:
         elapsed = time.monotonic() - self._began
         eta_s = elapsed * (1 - share) / share if share > LEAST_SHARE else None
         self._context.report(progress=share, eta_s=eta_s, message=message)
+
+
+def _sweep(folder: Path, own: Path) -> None:
+    # Attempts that were killed could not clean up behind themselves.
+    for left in folder.iterdir() if folder.exists() else ():
+        if left == own or left.stat().st_mtime < time.time() - SCRATCH_KEEP_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _source(storage: Storage, upload: Mapping[str, Any], context: JobContext) -> Source:

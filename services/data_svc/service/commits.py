@@ -82,11 +82,10 @@ class CommitService:
 
         Raises:
             StaleLeaseError: another worker has the job.
-            ConflictError: it is not what the job was to make, or its blobs are gone.
+            ConflictError: it is not what the job was to make, or its manifest is gone.
         """
-        for file in version.files:
-            if not self._blobs.exists(file.digest):
-                raise ConflictError(f"{file.path} ({file.digest}) is not in the storage; commit again")
+        if not self._blobs.exists(version.digest):
+            raise ConflictError(f"manifest {version.digest} is not in the storage; commit again")
         with self._database.write() as session:
             job = self._jobs.check_lease(session, lease)
             if (job.kind, job.project, job.subject) != (KIND, version.project, version.name):
@@ -95,6 +94,7 @@ class CommitService:
                 # The worker has read them whole and found the digests that were declared.
                 if upload["digest"]:
                     repository.change_upload(session, upload["id"], verified=True)
+            repository.lock_dataset(session, version.project, version.name)
             known = repository.find_version(session, version.project, version.name, digest=version.digest)
             if known:
                 return known
