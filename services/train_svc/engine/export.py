@@ -112,14 +112,16 @@ def _check(model: nn.Module, shape: tuple[int, ...], path: Path) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # The exporter warns of torchvision, which is not needed, and of its own deprecations.
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    # The exporter tells of every pass, of torchvision, which is not needed, and of its own deprecations.
+    loggers = [logging.getLogger(name) for name in ("torch.onnx._internal.exporter", "onnx_ir", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,7 +1,6 @@
 """A training run from a dataset version to a package: decode, fit, evaluate, export."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from services.train_svc.engine.packaging import Trained, decode_step, pack
 from services.train_svc.engine.pictures import Normalization, Split
 from services.train_svc.engine.ports import MetricSink, Point, ProgressSink
 from services.train_svc.engine.spec import TrainSpec
+from services.train_svc.engine.threads import choose_threads
 from services.train_svc.engine.trainer import Data, Ports, Trainer
 
 LOG = logging.getLogger("modelwright.train")
@@ -31,7 +31,6 @@ TRAINING_SHARE = 0.95
 """Share of the progress that is training; evaluation and export take the rest."""
 FINISHING_S = 3.0
 """Evaluation and export of a small model, for the estimate of the time left."""
-MOST_THREADS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,7 @@ def _trainer(
     ports: Ports,
 ) -> Trainer:
     spec = assignment.spec
-    torch.set_num_threads(spec.threads or min(MOST_THREADS, len(os.sched_getaffinity(0))))
+    torch.set_num_threads(spec.threads or choose_threads(description, spec.batch_size))
     device = "cuda" if spec.device != "cpu" and torch.cuda.is_available() else "cpu"
     if spec.device == "cuda" and device == "cpu":
         raise InvalidError("train.device is 'cuda', but this worker sees no GPU; use 'auto'", field="train.device")

@@ -169,7 +169,7 @@ class TrainSpec:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where; auto: the GPU if there is one."""
     threads: int = setting(0, least=0, most=1024)
-    """CPU threads; 0: as many as the process may use, 8 at most."""
+    """CPU threads; 0: as many as the model is worth, the process may use, and 8 at most."""
     model_name: str = "model"
     """Name under which the trained version is registered."""
     checkpoint_every_s: float = setting(10.0, above=0)
