@@ -69,8 +69,9 @@ def compose(settings: CommonSettings, bell: Bell) -> DataService:
     )
 
 
-def build_server(settings: CommonSettings, bell: Bell | None = None) -> RpcServer:
+def build_server(settings: CommonSettings | None = None, bell: Bell | None = None) -> RpcServer:
     """Return the service's gRPC server, not yet started; without a bell, one on the settings' broker."""
+    settings = settings or DataSettings()
     server = RpcServer(NAME, settings.data_address, tls=settings.tls, threads=settings.rpc_threads)
     if bell is None:
         bell = CeleryBell(celery_app(settings.broker()), NAME)
@@ -79,8 +80,9 @@ def build_server(settings: CommonSettings, bell: Bell | None = None) -> RpcServe
     return server
 
 
-def employer(settings: CommonSettings) -> Employer:
+def employer(settings: CommonSettings | None = None) -> Employer:
     """Return what a worker of this service does."""
+    settings = settings or DataSettings()
     # The kinds alone: loading `tasks` would bring Arrow and Pillow into the worker's own process.
     return Employer(
         service=NAME,
