@@ -57,9 +57,9 @@ DATATYPES = {
 BY_ORT = {kind.ort: kind for kind in DATATYPES.values()}
 
 
-def datatype(name: str, where: str) -> Datatype:
+def datatype(name: object, where: str) -> Datatype:
     """Return the type called `name`; `where` is named in the error."""
-    found = DATATYPES.get(name)
+    found = DATATYPES.get(name) if isinstance(name, str) else None
     if found is None:
         raise InvalidError(
             f"{where}: {name!r} is not a datatype{nearest(str(name), DATATYPES)}; use one of {', '.join(DATATYPES)}",

@@ -72,7 +72,9 @@ def decode(http: HttpRequest, body: bytes) -> Call:
     if not isinstance(data, dict) or not isinstance(data.get("inputs"), list):
         raise InvalidError('the request must be a JSON object with a list of "inputs"', field="inputs")
     parameters = _parameters(data, "the request")
-    outputs = data.get("outputs") or ()
+    outputs = data.get("outputs") or []
+    if not isinstance(outputs, list):
+        raise InvalidError('"outputs" must be a list', field="outputs")
     wanted = [_wanted(entry) for entry in outputs]
     by_name = {w.name: _parameters(e, w.name).get("binary_data") for w, e in zip(wanted, outputs, strict=True)}
     request_id = data.get("id", "")
