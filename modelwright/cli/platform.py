@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Protocol, cast
+from typing import Annotated, Any, Protocol, cast
 
 import typer
 
@@ -21,12 +21,12 @@ DEFAULT_PORT = 8080
 class Platform(Protocol):
     """Every service in one process: what `services.__main__` offers."""
 
-    def up(self, *, home: Path, port: int, detach: bool) -> None:
-        """Start it."""
+    def up(self, *, home: Path, port: int, detach: bool) -> dict[str, Any]:
+        """Start it; returns where it answers once it is ready."""
         ...
 
-    def down(self, *, home: Path) -> None:
-        """Stop it."""
+    def down(self, *, home: Path) -> bool:
+        """Stop it; False if none runs."""
         ...
 
 
@@ -48,12 +48,15 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready; it goes on.")] = False,
 ) -> None:
     """Start the whole platform on this machine: services, gateway, queue, a worker."""
-    _platform().up(home=home.absolute(), port=port, detach=detach)
+    found = _platform().up(home=home.absolute(), port=port, detach=detach)
+    if detach:
+        typer.echo(f"ready at {found['url']} (process {found['pid']}); stop it with `modelwright down`")
 
 
 def down(home: Annotated[Path, HOME] = DEFAULT_HOME) -> None:
     """Stop the platform that `up --detach` started; jobs at work checkpoint first."""
-    _platform().down(home=home.absolute())
+    stopped = _platform().down(home=home.absolute())
+    typer.echo("stopped" if stopped else f"nothing runs in {home}")
 
 
 def _platform() -> Platform:

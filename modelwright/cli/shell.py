@@ -1,9 +1,12 @@
 """What every command is given: the server to talk to and the way to answer."""
 
 import inspect
+import json
+import os
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -34,6 +37,15 @@ SHARED: dict[str, Any] = {
 }
 
 
+def here() -> str | None:
+    """Return the address of the platform that `modelwright up` started from this folder, if it runs."""
+    home = Path(os.environ.get("MODELWRIGHT_HOME") or ".modelwright")
+    try:
+        return str(json.loads((home / "platform.json").read_text())["url"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 class Shell:
     """The server and the output that the user chose."""
 
@@ -50,7 +62,7 @@ class Shell:
     def client(self) -> "Client":
         """The client, made when it is first needed: most of `--help` never is."""
         if self._client is None:
-            self._client = import_module("modelwright.client").Client(self.url, self.token, self.project)
+            self._client = import_module("modelwright.client").Client(self.url or here(), self.token, self.project)
         return self._client
 
     @property

@@ -1,6 +1,6 @@
 """A lifecycle's stages in the words of their readers: figures, digests, addresses."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelwright.cli.text import number, seconds, short, size
@@ -21,16 +21,11 @@ def progress(stage: "Stage") -> str:
     """Return how far a running stage is: percent, time left, its last word or why it waits."""
     if stage.state != "running":
         return ""
-    job = stage.under_way
-    parts = []
-    if job.state == "running":
-        parts.append(f"{job.progress:.0%}")
-    if job.eta_s is not None:
-        parts.append(f"{seconds(job.eta_s)} left")
-    if job.state == "queued":
-        parts.append(job.waiting_reason or f"waits at position {job.queue_position}")
-    parts.append(job.message or (stage.live.message if stage.live else "") or stage.message)
-    return ", ".join(part for part in parts if part)
+    if stage.job and stage.job.state == "queued":
+        return stage.waiting_reason or f"waits at position {stage.job.queue_position}"
+    percent = f"{stage.progress:.0%}" if stage.job else ""
+    left = f"{seconds(stage.eta_s)} left" if stage.eta_s is not None else ""
+    return ", ".join(part for part in (percent, left, stage.message) if part)
 
 
 def figures(stage: "Stage") -> str:
@@ -47,10 +42,7 @@ def digest(stage: "Stage") -> str:
     found = stage.result if isinstance(stage.result, dict) else {}
     if stage.name == "compress":
         return "\n".join(short(str(one.get("digest") or "-")) for one in _dicts(found.get("variants")))
-    chosen = found.get("chosen")
-    if isinstance(chosen, dict):
-        return short(str(chosen.get("digest", "")))
-    return short(str(found.get("model_digest") or found.get("dataset_digest") or ""))
+    return short(stage.digest)
 
 
 def addresses(stage: "Stage") -> list[str]:
@@ -83,37 +75,37 @@ def _compress(found: Mapping[str, Any]) -> list[str]:
 
 
 def _variant(one: Mapping[str, Any]) -> str:
-    raw = one.get("card")
-    card: Mapping[str, Any] = raw if isinstance(raw, dict) else {}
-    parts = [_metrics(card.get("metrics"))]
-    drop = card.get("accuracy_drop")
-    if isinstance(drop, dict) and drop.get("value") is not None:
-        parts.append(f"drop {number(drop['value'])}")
-    if card.get("size_bytes"):
-        parts.append(size(float(card["size_bytes"])))
-    fastest = min(_dicts(card.get("latency")), key=lambda row: row.get("p50_ms") or 0, default={})
-    if fastest.get("p50_ms") is not None:
-        parts.append(f"p50 {number(float(fastest['p50_ms']))} ms")
-    verdict = one.get("verdict") or card.get("verdict")
+    verdict = one.get("verdict")
     if isinstance(verdict, dict):
-        parts.append("pays" if verdict.get("pays") else f"does not pay: {verdict.get('reason', '')}")
-    elif verdict:
-        parts.append(str(verdict))
-    return f"{one.get('name', '')}: " + ", ".join(part for part in parts if part)
+        word = "pays" if verdict.get("pays") else "does not pay"
+        reason = str(verdict.get("reason") or "")
+        return f"{one.get('name', '')}: {word}" + (f" ({reason})" if reason else "")
+    return f"{one.get('name', '')}: {verdict or 'made'}"
 
 
 def _gate(found: Mapping[str, Any]) -> list[str]:
     chosen = found.get("chosen")
-    lines = []
-    if isinstance(chosen, dict):
-        bounds = "; ".join(map(str, found.get("bounds") or []))
-        lines.append(
-            f"{chosen.get('variant', '')} chosen by {found.get('prefer', '')}" + (f" ({bounds})" if bounds else "")
-        )
+    name = chosen.get("variant") if isinstance(chosen, dict) else ""
+    bounds = "; ".join(map(str, found.get("bounds") or [])) or "no bounds"
+    lines = [f"{name} has the best {found.get('prefer', '')} of those within {bounds}" if name else ""]
     for one in _dicts(found.get("candidates")):
-        if not one.get("passes", True):
-            lines.append(f"{one.get('variant', '')} refused: " + "; ".join(map(str, one.get("misses") or [])))
+        misses = "" if one.get("passes", True) else "; refused: " + "; ".join(map(str, one.get("misses") or []))
+        lines.append(f"{one.get('variant', '')}: {_measured(one.get('figures'))}{misses}")
     return lines
+
+
+def _measured(found: Any) -> str:  # noqa: ANN401 - decoded JSON
+    if not isinstance(found, dict):
+        return ""
+    forms: dict[str, Callable[[float], str]] = {
+        "accuracy": lambda value: f"accuracy {value:.2%}",
+        "accuracy_drop": lambda value: f"drop {value:.2%}",
+        "size_bytes": size,
+        "p50_ms": lambda value: f"p50 {number(value)} ms",
+        "p99_ms": lambda value: f"p99 {number(value)} ms",
+        "speedup": lambda value: f"{value:.2f}x as fast",
+    }
+    return ", ".join(form(float(found[key])) for key, form in forms.items() if isinstance(found.get(key), int | float))
 
 
 def _serve(found: Mapping[str, Any]) -> list[str]:

@@ -357,39 +357,27 @@ class StageJob(Record, frozen=True):
     waiting_reason: str = ""
 
 
-class StageNews(Record, frozen=True):
-    """What a stage says of itself while it runs."""
-
-    job: StageJob | None = None
-    message: str = ""
-
-
 class Stage(Record, frozen=True):
-    """A stage of a lifecycle: its state, what it says of itself while it runs, and what it made."""
+    """A stage of a lifecycle: its state, how far it is while it runs, and what it made."""
 
     name: str = ""
     state: str = ""
+    reused: bool = False
     attempt: int = 0
-    job_id: str = ""
-    error: str = ""
+    progress: float = 0.0
+    eta_s: float | None = None
     message: str = ""
+    waiting_reason: str = ""
+    error: str = ""
+    job_id: str = ""
     job: StageJob | None = None
-    live: StageNews | None = None
+    run_id: str = ""
+    digest: str = ""
+    figures: dict[str, Any] = {}
     result: Any = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
-
-    @property
-    def under_way(self) -> StageJob:
-        """The job of the stage, as far as the server tells; empty where no job carries it out."""
-        return self.job or (self.live and self.live.job) or StageJob(id=self.job_id, message=self.message)
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds from its start to its end, None before."""
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return (self.finished_at - self.started_at).total_seconds()
+    duration_s: float | None = None
 
 
 class Lifecycle(Record, frozen=True):
@@ -405,19 +393,12 @@ class Lifecycle(Record, frozen=True):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    duration_s: float | None = None
 
     @property
     def has_ended(self) -> bool:
         """Whether the state is final."""
         return self.state in ENDED
-
-    @property
-    def duration_s(self) -> float | None:
-        """Seconds from its start to its end, None before."""
-        start = self.started_at or self.created_at
-        if start is None or self.finished_at is None:
-            return None
-        return (self.finished_at - start).total_seconds()
 
 
 def to_record(kind: type[T], value: Any) -> T:  # noqa: ANN401 - decoded JSON

@@ -15,33 +15,40 @@ project: default
 data: {source: ./pictures, dataset: digits, split: {train: 0.8, test: 0.2}}
 train: {model: resnet_small, epochs: 2, optimizer: {name: adamw, lr: 1e-3}}
 """
-TIMES = {"started_at": "2026-01-31T12:00:00Z", "finished_at": "2026-01-31T12:00:02.500000Z"}
+TIMES = {"started_at": "2026-01-31T12:00:00Z", "finished_at": "2026-01-31T12:00:02.500000Z", "duration_s": 2.5}
+MODEL = "sha256:" + "34" * 32
 DATA = {
-    "dataset_digest": "sha256:" + "12" * 32,
     "dataset": "digits:1",
     "samples": 31,
     "bytes": 31000,
     "schema": {"labels": ["a", "b", "c"], "splits": {"train": 25, "test": 6}},
 }
-CARD = {"metrics": {"accuracy": {"value": 0.985}}, "accuracy_drop": {"value": 0.002}, "size_bytes": 45000}
-VARIANT = {
-    "name": "int8",
-    "digest": "sha256:" + "34" * 32,
-    "card": CARD,
-    "verdict": {"pays": True, "reason": "smaller"},
+FIGURES = {"accuracy": 0.985, "accuracy_drop": 0.002, "size_bytes": 45000, "p50_ms": 0.12, "speedup": 2.0}
+VERDICTS = [
+    {"name": "fp32", "digest": "sha256:" + "56" * 32, "verdict": {"pays": True, "reason": ""}},
+    {"name": "int8", "digest": MODEL, "verdict": {"pays": False, "reason": "no faster here"}},
+]
+GATE = {
+    "chosen": {"variant": "int8", "digest": MODEL, "figures": FIGURES},
+    "bounds": ["accuracy_drop <= 0.01"],
+    "prefer": "p50_ms",
+    "candidates": [
+        {"variant": "int8", "figures": FIGURES, "passes": True, "misses": []},
+        {"variant": "fp16", "figures": {"accuracy": 0.9}, "passes": False, "misses": ["accuracy_drop is 0.087"]},
+    ],
 }
 SERVED = {
     "deployment": "digits",
     "model": "digits/2",
     "alias": "champion",
-    "model_digest": "sha256:" + "34" * 32,
     "endpoints": [{"rest_url": "http://127.0.0.1:9000", "grpc_address": "127.0.0.1:9001"}],
 }
 DONE: list[dict[str, Any]] = [
-    {"name": "data", "state": "reused", "result": DATA, **TIMES},
+    {"name": "data", "state": "reused", "reused": True, "digest": "sha256:" + "12" * 32, "result": DATA, **TIMES},
     {"name": "train", "state": "succeeded", "result": {"model": "digits/1", "metrics": {"accuracy": 0.987}}, **TIMES},
-    {"name": "compress", "state": "succeeded", "result": {"variants": [VARIANT]}, **TIMES},
-    {"name": "serve", "state": "succeeded", "result": SERVED, **TIMES},
+    {"name": "compress", "state": "succeeded", "result": {"variants": VERDICTS}, **TIMES},
+    {"name": "gate", "state": "succeeded", "digest": MODEL, "result": GATE, **TIMES},
+    {"name": "serve", "state": "succeeded", "digest": MODEL, "result": SERVED, **TIMES},
 ]
 
 
@@ -60,7 +67,7 @@ def file(tmp_path: Path, pictures: Path) -> Path:
 @pytest.fixture
 def running(gateway: Any) -> Any:
     job = {"id": "job_1", "state": "running", "progress": 0.4, "eta_s": 12, "message": "epoch 1/2"}
-    stages = [DONE[0], {"name": "train", "state": "running", "live": {"job": job}}]
+    stages = [DONE[0], {"name": "train", "state": "running", "progress": 0.4, "message": "epoch 1/2", "job": job}]
     gateway.frames = [frame("running", stages), frame("succeeded", DONE, **TIMES), "event: end\ndata: {}\n\n"]
     return gateway
 
@@ -71,7 +78,10 @@ def test_it_ends_with_one_table(mw: Any, running: Any, file: Path) -> None:
     text = " ".join(found.out.split())
     assert "data reused 2.5 s digits:1, 31 samples, 31.0 kB, 3 classes" in text
     assert "train done 2.5 s digits/1" in text
-    assert "int8: accuracy 0.985, drop 0.002, 45.0 kB, pays" in text
+    assert "int8: does not pay (no faster here)" in text
+    assert "int8 has the best p50_ms of those within accuracy_drop <= 0.01" in text
+    assert "int8: accuracy 98.50%, drop 0.20%, 45.0 kB, p50 0.12 ms, 2.00x as fast" in text
+    assert "fp16: accuracy 90.00%; refused: accuracy_drop is 0.087" in text
     assert "sha256:343434343434" in text
     assert "http://127.0.0.1:9000" in text
     assert "127.0.0.1:9001" in text
