@@ -123,7 +123,9 @@ class Orchestrator:
     async def _read(self, find: Callable[[Session], T]) -> T:
         def carry_out() -> T:
             with self._database.read() as session:
-                return find(session)
+                found = find(session)
+                session.expunge_all()  # What was read stays readable once the session has ended.
+                return found
 
         return await asyncio.to_thread(carry_out)
 

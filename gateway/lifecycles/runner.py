@@ -147,7 +147,9 @@ class Runner:
     async def _read(self, find: Callable[[Session], T]) -> T:
         def carry_out() -> T:
             with self.database.read() as session:
-                return find(session)
+                found = find(session)
+                session.expunge_all()  # What was read stays readable once the session has ended.
+                return found
 
         return await self._patiently(carry_out)
 

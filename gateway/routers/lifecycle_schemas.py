@@ -67,7 +67,12 @@ COMPONENTS.schemas["Lifecycle"] = fields(
 LIFECYCLE: Schema = {"$ref": REF + "Lifecycle"}
 LIFECYCLES = fields({"lifecycles": {"type": "array", "items": LIFECYCLE}, "next_page_token": TEXT})
 CHECKED = fields(
-    {"valid": {"type": "boolean"}, "name": TEXT, "digest": TEXT, "stages": {"type": "array", "items": TEXT}}
+    {
+        "valid": {"type": "boolean"},
+        "name": TEXT,
+        "spec_digest": TEXT,
+        "stages": {"type": "array", "items": fields({"name": TEXT})},
+    }
 )
 DOCUMENT: dict[str, Any] = {
     "required": True,

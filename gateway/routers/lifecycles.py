@@ -51,7 +51,8 @@ async def apply(
     spec = read_frame(await _document(request), project, with_source=validate_only)
     await check_sections(spec, here.upstream)
     if validate_only:
-        return answer({"valid": True, "name": spec.name, "digest": spec.digest, "stages": list(spec.stages)})
+        stages = [{"name": name} for name in spec.stages]
+        return answer({"valid": True, "name": spec.name, "spec_digest": spec.digest, "stages": stages})
     row, _ = await here.orchestrator.submit(spec, actor)
     return answer(_value(here, row), 202)
 
