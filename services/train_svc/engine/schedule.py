@@ -16,7 +16,7 @@ def learning_rate(spec: ScheduleSpec, lr: float, step: int, steps_per_epoch: int
         epochs: epochs in the run.
     """
     total = steps_per_epoch * epochs
-    warmup = round(spec.warmup_epochs * steps_per_epoch)
+    warmup = min(round(spec.warmup_epochs * steps_per_epoch), total // 2)
     if step < warmup:
         return lr * (step + 1) / (warmup + 1)
     return lr * (spec.final_fraction + (1 - spec.final_fraction) * _share(spec, step, warmup, total))

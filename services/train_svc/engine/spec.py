@@ -38,7 +38,7 @@ class ScheduleSpec(Checked):
     name: Literal["cosine", "constant", "wsd"] = "cosine"
     """Cosine to the final share; constant; or warm-up, stable, linear decay (arXiv 2404.06395)."""
     warmup_epochs: float = setting(1.0, least=0)
-    """Epochs of linear rise from zero; at most half the run."""
+    """Epochs of linear rise from zero; never more than half the run is used for it."""
     decay_fraction: float = setting(0.2, above=0, most=1)
     """Share of the run in which `wsd` decays."""
     final_fraction: float = setting(0.0, least=0, most=1)
@@ -185,9 +185,6 @@ class TrainSpec:
         """
         check(self, "train")
         check_name(self.model_name, "model_name")
-        if self.schedule.warmup_epochs > self.epochs / 2:
-            wanted = f"at most half of epochs ({self.epochs / 2:g})"
-            raise fault("schedule.warmup_epochs", f"got {self.schedule.warmup_epochs:g}, wanted {wanted}")
 
     @classmethod
     def from_mapping(cls, value: object, path: str = "train") -> "TrainSpec":

@@ -134,14 +134,22 @@ class Trainer:
         policy = RetryPolicy(give_up_s=self.spec.checkpoint_retry_s)
         with CheckpointQueue(self._ports.checkpoints, policy) as queue, torch.random.fork_rng(devices=[]):
             self.model.train()
-            while self.step < self.total_steps and not self._ports.stop():
-                self._one_step()
-                queue.check()
-                if time.monotonic() - self._saved >= self.spec.checkpoint_every_s:
-                    self._checkpoint(queue)
+            try:
+                self._train(queue)
+            except InvalidError:
+                # What was good before training diverged must not be lost with the process.
+                queue.flush()
+                raise
             self._checkpoint(queue)
             queue.flush()
         return Fit(step=self.step, stopped=self.step < self.total_steps)
+
+    def _train(self, queue: CheckpointQueue) -> None:
+        while self.step < self.total_steps and not self._ports.stop():
+            self._one_step()
+            queue.check()
+            if time.monotonic() - self._saved >= self.spec.checkpoint_every_s:
+                self._checkpoint(queue)
 
     def _one_step(self) -> None:
         indices = self.order.at(self.step)

@@ -14,6 +14,11 @@ def test_warm_up_rises_evenly_and_never_starts_at_zero() -> None:
     assert rates[10] == 1.0
 
 
+def test_a_warm_up_takes_half_the_run_at_most() -> None:
+    rates = curve(ScheduleSpec(warmup_epochs=5), epochs=2)
+    assert max(rates) == rates[10] == 1.0
+
+
 def test_cosine_falls_from_the_top_to_the_final_share() -> None:
     rates = curve(ScheduleSpec(warmup_epochs=0, final_fraction=0.1))
     assert rates[0] == 1.0

@@ -73,8 +73,10 @@ def test_a_section_that_is_no_mapping_is_refused(value: object) -> None:
     assert list(faults(value)) == ["train"]
 
 
-def test_a_warm_up_longer_than_half_the_run_is_refused() -> None:
-    assert list(faults({"epochs": 2, "schedule": {"warmup_epochs": 1.5}})) == ["train.schedule.warmup_epochs"]
+@pytest.mark.parametrize("key", ["epochs", "batch_size", "seed", "label_smoothing"])
+def test_one_setting_alone_is_enough(key: str) -> None:
+    smallest = {"epochs": 1, "batch_size": 2, "seed": 0, "label_smoothing": 0}
+    assert getattr(TrainSpec.from_mapping({key: smallest[key]}), key) == smallest[key]
 
 
 def test_a_name_that_cannot_be_a_models_is_refused() -> None:
