@@ -83,6 +83,11 @@ class Ingest:
         if self._thread.ident is not None:
             self._thread.join(timeout=self._timeout_s)
 
+    @property
+    def waiting_points(self) -> int:
+        """Points that callers wait for."""
+        return self._waiting
+
     def write(self, entries: Sequence[Entry], lease: Lease | None = None) -> Refused:
         """Return once every entry is durable, or refused for the reason returned.
 

@@ -1,0 +1,73 @@
+"""Keeps what benchmarks measure, with the machine that they ran on, and prints it as one table."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "results"
+PACKAGES = ("grpcio", "sqlalchemy", "psycopg", "protobuf", "torch", "onnxruntime", "pyarrow", "fastapi")
+
+Row = Mapping[str, Any]
+
+
+def record(name: str, rows: Sequence[Row]) -> Path:
+    """Print the rows as a table, write them to `results/NAME.json` and return its path."""
+    print(table(rows))
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps({"benchmark": name, **surroundings(), "rows": list(rows)}, indent=2) + "\n")
+    return path
+
+
+def surroundings() -> dict[str, Any]:
+    """Return date, machine, cores and versions."""
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": processor(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "load_before": [round(load, 2) for load in os.getloadavg()],
+        "versions": {"python": platform.python_version(), **versions()},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that figures depend on, as far as they are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """Return the processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as text in columns."""
+    if not rows:
+        return "no rows"
+    heads = list(rows[0])
+    cells = [[_text(row[head]) for head in heads] for row in rows]
+    widths = [max(len(line[i]) for line in [heads, *cells]) for i in range(len(heads))]
+    lines = [heads, ["-" * width for width in widths], *cells]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
