@@ -17,6 +17,8 @@ import tritonclient.grpc
 import tritonclient.http
 from prepare import prepare
 
+from modelwright import Client
+
 HERE = Path(__file__).resolve().parent
 MODELWRIGHT = [sys.executable, "-m", "modelwright.cli"]
 HOME = Path(os.environ.get("MODELWRIGHT_HOME", ".modelwright")).absolute()
@@ -37,14 +39,9 @@ def show(*arguments: str) -> None:
     print(modelwright(*arguments), end="", flush=True)
 
 
-def ask_gateway(picture: Path) -> str:
+def ask_gateway(client: Client, picture: Path) -> str:
     """Ask through the gateway's REST."""
-    return json.loads(modelwright_quiet("predict", "digits", str(picture), "-o", "json"))["predictions"][0]["label"]
-
-
-def modelwright_quiet(*arguments: str) -> str:
-    """Run a command without showing it."""
-    return subprocess.run([*MODELWRIGHT, *arguments], stdout=subprocess.PIPE, text=True, check=True).stdout
+    return client.deployments.predict("digits", images=[picture.read_bytes()]).predictions[0].label
 
 
 def ask_protocol(client: object, module: object, picture: Path) -> str:
@@ -61,10 +58,11 @@ def ask_protocol(client: object, module: object, picture: Path) -> str:
 def compare(addresses: dict[str, str]) -> None:
     """Ask all three ways for some pictures and say whether they agree."""
     pictures = sorted((HERE / "data" / "digits").rglob("*.png"))[:: 1797 // ASKED][:ASKED]
+    gateway = Client()
     http = tritonclient.http.InferenceServerClient(urlsplit(addresses["inference_rest"]).netloc)
     grpc = tritonclient.grpc.InferenceServerClient(addresses["inference_grpc"])
     answers = [
-        (ask_gateway(p), ask_protocol(http, tritonclient.http, p), ask_protocol(grpc, tritonclient.grpc, p))
+        (ask_gateway(gateway, p), ask_protocol(http, tritonclient.http, p), ask_protocol(grpc, tritonclient.grpc, p))
         for p in pictures
     ]
     right = sum(answer[0] == picture.parent.name for answer, picture in zip(answers, pictures, strict=True))
@@ -89,7 +87,7 @@ def main() -> None:
         show("lifecycle", "show", lifecycle["id"])
     finally:
         if not was_up:
-            modelwright_quiet("down")
+            modelwright("down")
             print("The platform was stopped; its state is kept. `make up` starts it again and leaves it running.")
 
 

@@ -45,8 +45,8 @@ class Database:
             UnavailableError: the database is away.
         """
         with translated(self.where), Session(self.engine, expire_on_commit=False) as session:
+            # Closing ends the transaction; a rollback here would empty the objects that the caller read.
             yield session
-            session.rollback()
 
     @contextmanager
     def write(self) -> Iterator[Session]:

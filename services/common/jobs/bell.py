@@ -37,13 +37,9 @@ def celery_app(broker_url: str) -> Celery:
 
 
 def queue_of(service: str, name: str) -> Queue:
-    """Return the Celery queue of a service's job queue.
-
-    It hangs on the default exchange, which needs no binding: one that is kept in Redis would be
-    gone after a wipe, and messages with it.
-    """
+    """Return the Celery queue of a service's job queue."""
     full = f"{service}.{name}"
-    return Queue(full, Exchange(""), routing_key=full)
+    return Queue(full, Exchange("modelwright", type="direct"), routing_key=full)
 
 
 class CeleryBell:
@@ -71,6 +67,8 @@ class CeleryBell:
                 self._app.send_task(
                     f"{self._service}.ring",
                     args=[job_id],
+                    # To the queue itself, which Celery does when no exchange is named: an exchange's
+                    # bindings are kept in Redis and gone after a wipe.
                     queue=queue_of(self._service, name),
                     expires=EXPIRES_S,
                     retry=False,
@@ -100,4 +98,4 @@ def serve_bells(
         on_stop()
 
     worker_shutting_down.connect(stop, weak=False)
-    app.Worker(pool="threads", concurrency=slots, without_gossip=True, without_mingle=True, loglevel="WARNING").start()
+    app.Worker(pool="threads", concurrency=slots, without_gossip=True, without_mingle=True, quiet=True, loglevel="WARNING").start()
