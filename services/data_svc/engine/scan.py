@@ -13,6 +13,7 @@ from services.data_svc.engine.findings import Findings
 from services.data_svc.engine.layout import is_table
 from services.data_svc.engine.limits import ScanLimits
 from services.data_svc.engine.meter import Meter
+from services.data_svc.engine.png import UnreadableError
 
 PROGRESS_EVERY = 512
 
@@ -102,7 +103,7 @@ class _Scanner:
             return self._keep(digest, data, media_type, ())
         try:
             picture = pictures.inspect_picture(data, self._limits)
-        except pictures.UnreadableError as error:
+        except UnreadableError as error:
             self._findings.fault(path, str(error))
             return None
         return self._keep(digest, data, picture.media_type, picture.shape)

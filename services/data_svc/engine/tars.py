@@ -75,7 +75,11 @@ def read_tar(
                 entry = _entry(member, stream, meter, findings)
                 if entry:
                     yield entry
-        if stream.last != bytes(BLOCK_BYTES):
+        ended = stream.last == bytes(BLOCK_BYTES)
+        # A compressed stream proves its check sum only at its very end.
+        while packed and stream.read_data(SKIP_BYTES):
+            pass
+        if not ended:
             findings.fault(name, "ends without a tar archive's end mark: it was cut or is damaged; upload it again")
     except DAMAGE as error:
         findings.fault(name, f"cannot be read as a tar archive: {printable(str(error))}; pack and upload it again")
