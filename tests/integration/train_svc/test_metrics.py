@@ -110,6 +110,20 @@ def test_an_old_worker_writes_nothing(client: Any) -> None:
     assert read(client, run) == {"a": [(1, 1.0), (3, 3.0)]}
 
 
+def test_a_worker_tells_what_it_runs_on_by_tags_that_become_the_runs_own_fields(client: Any) -> None:
+    submitted = pb.SubmitTrainingRequest(
+        project="p", spec_json='{"model": "resnet_small"}', dataset_digest="sha256:" + "d" * 64
+    )
+    run = call(client.runs.SubmitTraining, submitted).run.id
+    lease = call(client.jobs.ClaimJob, jobs.ClaimJobRequest(worker="w", queues=["cpu"])).lease
+    tags = {"code_version": "abc", "environment": '{"python": "3.11"}', "hardware": '{"cpus": 2}', "note": "x"}
+    log(client, pb.RunEntry(run_id=run, tags=tags), lease=lease)
+    found = call(client.runs.GetRun, pb.GetRunRequest(id=run)).run
+    assert (found.code_version, found.environment_json) == ("abc", '{"python": "3.11"}')
+    assert found.hardware_json == '{"cpus": 2}'
+    assert dict(found.tags) == {"note": "x"}
+
+
 def test_callers_at_once_lose_and_double_nothing(connect: Callable[[], Any]) -> None:
     clients = [connect(), connect()]
     runs = [new_run(clients[0]) for _ in range(4)]
