@@ -158,6 +158,6 @@ def samples(
 
 
 def delete(shell: Shell, ref: Annotated[str, REF]) -> None:
-    """Delete a version; refused while something was made from it."""
+    """Delete a version; its bytes go with the next collection unless something else needs them."""
     shell.client.datasets.delete(ref)
     shell.output.line({"deleted": ref}, f"{ref} is deleted")

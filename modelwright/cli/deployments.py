@@ -25,6 +25,7 @@ def _state(deployment: "Deployment") -> str:
 
 
 NAME = typer.Argument(metavar="NAME", help="Name of the deployment.")
+WAIT = "Most seconds to wait until it takes the traffic; 0 returns at once."
 DETAILS: dict[str, Column] = {
     "name": lambda deployment: deployment.name,
     "state": _state,
@@ -56,9 +57,11 @@ def apply(
     name: Annotated[str, NAME],
     model: Annotated[str, typer.Argument(help="For example models:/digits@champion or sha256:…")],
     option: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of the server, as threads=2.")] = None,
+    wait_s: Annotated[float, typer.Option("--wait", help=WAIT, min=0)] = 120.0,
 ) -> None:
     """Make a deployment or move it to another version; it takes the traffic once its golden inputs agree."""
-    shell.output.record(shell.client.deployments.apply(name, model, options=_options(option or [])), DETAILS)
+    shell.client.deployments.apply(name, model, options=_options(option or []))
+    shell.output.record(shell.client.deployments.wait(name, wait_s), DETAILS)
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:
@@ -108,9 +111,11 @@ def rollback(
     shell: Shell,
     name: Annotated[str, NAME],
     revision: Annotated[int, typer.Option(help="To this revision; else to the one before.", min=0)] = 0,
+    wait_s: Annotated[float, typer.Option("--wait", help=WAIT, min=0)] = 120.0,
 ) -> None:
     """Go back to an earlier revision."""
-    shell.output.record(shell.client.deployments.rollback(name, revision), DETAILS)
+    shell.client.deployments.rollback(name, revision)
+    shell.output.record(shell.client.deployments.wait(name, wait_s), DETAILS)
 
 
 def delete(shell: Shell, name: Annotated[str, NAME]) -> None:

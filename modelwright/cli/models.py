@@ -107,7 +107,7 @@ def lineage(
     if not shell.is_for_people:
         shell.output.value(found)
         return
-    titles = {node.id: f"{node.kind} {node.title or short(node.id)}" for node in found.nodes}
+    titles = {node.id: f"{node.kind.replace('_', ' ')} {short(node.title or node.id)}" for node in found.nodes}
     shell.output.rows(
         found.edges,
         {

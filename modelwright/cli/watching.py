@@ -76,7 +76,8 @@ def _watch_plain(shell: Shell, lifecycle_id: str) -> "Lifecycle":
             now = stages.state(stage)
             if stage.state != "pending" and told.get(stage.name) != now:
                 told[stage.name] = now
-                shell.output.remark(f"{stage.name}: {now} {seconds(stage.duration_s)}".rstrip())
+                took = "" if stage.state == "running" else f" {seconds(stage.duration_s)}"
+                shell.output.remark(f"{stage.name}: {now}{took}")
     return lifecycle
 
 

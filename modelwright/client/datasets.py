@@ -26,7 +26,7 @@ class Datasets(Resource):
         return self._one(DatasetVersion, "GET", f"datasets/{part(ref)}", "version")
 
     def delete(self, ref: str) -> None:
-        """Delete a version; refused while something was made from it."""
+        """Delete a version; its bytes go with the next collection unless something else needs them."""
         self._none("DELETE", f"datasets/{part(ref)}")
 
     def samples(self, ref: str, *, split: str = "", label: str = "", page_size: int = 0) -> Iterator[Sample]:

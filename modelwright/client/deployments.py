@@ -1,10 +1,13 @@
 """Deployments and the predictions asked of them."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from modelwright.client.records import Deployment, Prediction, Revision, to_record
+from modelwright.client.records import Deployment, JobFailedError, Prediction, Revision, to_record
 from modelwright.client.resource import Resource, items, part
+
+POLL_S = 0.2
 
 
 class Deployments(Resource):
@@ -22,6 +25,23 @@ class Deployments(Resource):
         """Make a deployment or move it to another version; it takes the traffic once its golden inputs agree."""
         body = {"model": model, "options": dict(options or {})}
         return self._one(Deployment, "PUT", f"deployments/{part(name)}", "deployment", body=body)
+
+    def wait(self, name: str, timeout_s: float = 120.0) -> Deployment:
+        """Return the deployment once its newest revision takes the traffic, or after `timeout_s` as it is then.
+
+        Raises:
+            JobFailedError: the revision could not start; the one before keeps the traffic.
+        """
+        until = time.monotonic() + timeout_s
+        while True:
+            found = self.get(name)
+            newest = found.desired
+            if newest and newest.state == "failed":
+                raise JobFailedError(f"revision {newest.number} of {name} could not start: {newest.error}")
+            is_ready = newest and found.active and newest.id == found.active.id
+            if is_ready or time.monotonic() >= until:
+                return found
+            time.sleep(POLL_S)
 
     def rollback(self, name: str, revision: int = 0) -> Deployment:
         """Go back to a revision, or (0) to the one that was active before."""
