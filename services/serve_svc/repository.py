@@ -175,9 +175,10 @@ def unsettled(session: Session) -> list[Revision]:
 
 
 def put_server(session: Session, name: str, endpoint: Endpoint, stream: str, live_until: float) -> None:
-    """Note a server that has connected; what it reported before is forgotten, it will say it again."""
+    """Note a server that has connected. It may be a new process, so it must prove what is not settled again."""
+    unproven = sa.select(REVISIONS.c.id).where(REVISIONS.c.state.in_(sorted(UNSETTLED)))
     session.execute(sa.delete(SERVERS).where(SERVERS.c.name == name))
-    session.execute(sa.delete(REPORTS).where(REPORTS.c.server == name))
+    session.execute(sa.delete(REPORTS).where(REPORTS.c.server == name, REPORTS.c.revision_id.in_(unproven)))
     session.execute(
         sa.insert(SERVERS).values(
             name=name,
@@ -199,6 +200,21 @@ def live_servers(session: Session, now_s: float) -> dict[str, Endpoint]:
     """Return the endpoints of the servers that live, by name."""
     query = sa.select(SERVERS).where(SERVERS.c.live_until > now_s).order_by(SERVERS.c.name)
     return {row.name: Endpoint(rest_url=row.rest_url, grpc_address=row.grpc_address) for row in session.execute(query)}
+
+
+def carriers(session: Session, now_s: float) -> dict[str, tuple[Endpoint, ...]]:
+    """Return, by revision, the endpoints of the live servers that have it."""
+    query = (
+        sa.select(REPORTS.c.revision_id, SERVERS.c.rest_url, SERVERS.c.grpc_address)
+        .join(SERVERS, SERVERS.c.name == REPORTS.c.server)
+        .where(SERVERS.c.live_until > now_s, REPORTS.c.state == RevisionState.READY)
+        .order_by(SERVERS.c.name)
+    )
+    found: dict[str, tuple[Endpoint, ...]] = {}
+    for row in session.execute(query):
+        endpoint = Endpoint(rest_url=row.rest_url, grpc_address=row.grpc_address)
+        found[row.revision_id] = tuple(dict.fromkeys((*found.get(row.revision_id, ()), endpoint)))
+    return found
 
 
 def put_report(session: Session, revision_id: str, report: Report) -> None:

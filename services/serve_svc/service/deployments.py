@@ -16,7 +16,7 @@ from services.common.signals import Signal
 from services.serve_svc import repository
 from services.serve_svc.engine.deployment import Deployment, ModelVersion, Revision, RevisionState
 from services.serve_svc.engine.options import parse_options
-from services.serve_svc.service.views import CHANGES, dressed, live_endpoints, retire, settle, superseded, view
+from services.serve_svc.service.views import CHANGES, carriers, dressed, retire, settle, superseded, view
 
 GRAPH = "model.onnx"
 
@@ -89,8 +89,8 @@ class Deployments:
         after = decode_token(page_token, query)
         with self._database.read() as session:
             found = repository.list_deployments(session, project, str(after[0]) if after else "", limit + 1)
-            endpoints = live_endpoints(session)
-            page = [dressed(one, repository.revisions(session, one.id), endpoints) for one in found[:limit]]
+            carried = carriers(session)
+            page = [dressed(one, repository.revisions(session, one.id), carried) for one in found[:limit]]
         return page, encode_token([page[-1].name], query) if len(found) > limit else ""
 
     def watch(self, project: str, name: str, is_wanted: Callable[[], bool]) -> Iterator[Deployment]:
@@ -164,7 +164,7 @@ class Deployments:
 
     def _move_to(self, session: Session, deployment: Deployment, model: ModelVersion, options: str) -> None:
         history = repository.revisions(session, deployment.id)
-        now = dressed(deployment, history, ())
+        now = dressed(deployment, history, {})
         for current in (now.desired, now.active):
             if current and current.state is not RevisionState.FAILED and _same(current, model, options):
                 retire(session, (r for r in superseded(history) if r.number > current.number))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy.orm import Session
 
@@ -13,23 +13,25 @@ CHANGES = "deployments"
 """The topic on which watchers are woken."""
 
 
+Carriers = Mapping[str, tuple[Endpoint, ...]]
+
+
 def view(session: Session, deployment: Deployment) -> Deployment:
     """Return the deployment with its revisions and the endpoints that carry it now."""
-    return dressed(deployment, repository.revisions(session, deployment.id), live_endpoints(session))
+    return dressed(deployment, repository.revisions(session, deployment.id), carriers(session))
 
 
-def dressed(deployment: Deployment, revisions: Iterable[Revision], endpoints: tuple[Endpoint, ...]) -> Deployment:
+def dressed(deployment: Deployment, revisions: Iterable[Revision], carriers: Carriers) -> Deployment:
     """Return the deployment with its active and its desired revision; `revisions` are newest first."""
     kept = [revision for revision in revisions if revision.state is not RevisionState.RETIRED]
     active = next((revision for revision in kept if revision.state is RevisionState.READY), None)
-    return dataclasses.replace(
-        deployment, active=active, desired=kept[0] if kept else None, endpoints=endpoints if active else ()
-    )
+    endpoints = carriers.get(active.id, ()) if active else ()
+    return dataclasses.replace(deployment, active=active, desired=kept[0] if kept else None, endpoints=endpoints)
 
 
-def live_endpoints(session: Session) -> tuple[Endpoint, ...]:
-    """Return where the live servers are reached, each once."""
-    return tuple(dict.fromkeys(repository.live_servers(session, time.time()).values()))
+def carriers(session: Session) -> Carriers:
+    """Return, by revision, where the live servers that have it are reached."""
+    return repository.carriers(session, time.time())
 
 
 def move(session: Session, revision: Revision, state: RevisionState, error: str = "") -> None:
