@@ -31,7 +31,7 @@ def surroundings() -> dict[str, Any]:
         "machine": processor(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "load_before": [round(load, 2) for load in os.getloadavg()],
+        "load_average": [round(load, 2) for load in os.getloadavg()],
         "versions": {"python": platform.python_version(), **versions()},
     }
 
