@@ -14,7 +14,7 @@ from modelwright.cli.watching import result, watch
 from services.common.errors import InvalidError
 
 if TYPE_CHECKING:
-    from modelwright.client.records import Lifecycle
+    from modelwright.client.stages import Lifecycle
 
 ID = typer.Argument(metavar="LIFECYCLE", help="A lifecycle id.")
 FOLLOW = typer.Option(help="Show the stages until the last has ended.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from modelwright.cli.text import number, seconds, short, size
 
 if TYPE_CHECKING:
-    from modelwright.client.records import Stage
+    from modelwright.client.stages import Stage
 
 STATES = {"succeeded": "done"}
 MAX_FIGURES = 4

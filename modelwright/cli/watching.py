@@ -12,7 +12,7 @@ from services.common.errors import ModelwrightError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from modelwright.client.records import Lifecycle
+    from modelwright.client.stages import Lifecycle
 
 STYLES = {"done": "green", "reused": "cyan", "failed": "red", "cancelled": "yellow", "running": "bold"}
 LIVE = ("STAGE", "STATE", "TOOK", "NOW")

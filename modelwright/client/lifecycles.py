@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelwright.client.events import follow
-from modelwright.client.records import ENDED, Lifecycle, to_record
+from modelwright.client.records import ENDED, to_record
 from modelwright.client.resource import Resource, part, unwrap
+from modelwright.client.stages import Lifecycle
 
 
 class Lifecycles(Resource):

@@ -345,62 +345,6 @@ class Prediction(Record, frozen=True):
     latency_ms: float = 0.0
 
 
-class StageJob(Record, frozen=True):
-    """How far the job that carries out a stage is."""
-
-    id: str = ""
-    state: str = ""
-    progress: float = 0.0
-    eta_s: float | None = None
-    message: str = ""
-    queue_position: int = 0
-    waiting_reason: str = ""
-
-
-class Stage(Record, frozen=True):
-    """A stage of a lifecycle: its state, how far it is while it runs, and what it made."""
-
-    name: str = ""
-    state: str = ""
-    reused: bool = False
-    attempt: int = 0
-    progress: float = 0.0
-    eta_s: float | None = None
-    message: str = ""
-    waiting_reason: str = ""
-    error: str = ""
-    job_id: str = ""
-    job: StageJob | None = None
-    run_id: str = ""
-    digest: str = ""
-    figures: dict[str, Any] = {}
-    result: Any = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    duration_s: float | None = None
-
-
-class Lifecycle(Record, frozen=True):
-    """A road from data to traffic, and how far it has come."""
-
-    id: str = ""
-    project: str = ""
-    name: str = ""
-    state: str = ""
-    error: str = ""
-    stages: list[Stage] = []
-    spec: Any = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    duration_s: float | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the state is final."""
-        return self.state in ENDED
-
-
 def to_record(kind: type[T], value: Any) -> T:  # noqa: ANN401 - decoded JSON
     """Return decoded JSON as `kind`; a null counts as absent, integers may come as strings (ProtoJSON)."""
     return msgspec.convert(_without_nulls(value), kind, strict=False)
