@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from modelwright.client.records import ENDED, Record
 
 
@@ -34,7 +36,7 @@ class Stage(Record, frozen=True):
     job: StageJob | None = None
     run_id: str = ""
     digest: str = ""
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = msgspec.field(default_factory=dict)
     result: Any = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
@@ -49,7 +51,7 @@ class Lifecycle(Record, frozen=True):
     name: str = ""
     state: str = ""
     error: str = ""
-    stages: list[Stage] = []
+    stages: list[Stage] = msgspec.field(default_factory=list)
     spec: Any = None
     created_at: datetime | None = None
     started_at: datetime | None = None
