@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.results import record
+from benchmarks.keep import record
 from proto.gen.modelwright.common.v1 import job_pb2
 from proto.gen.modelwright.common.v1.job_pb2_grpc import JobServiceStub
 from proto.gen.modelwright.data.v1 import dataset_pb2 as pb

@@ -10,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from benchmarks.results import record
+from benchmarks.keep import record
 from benchmarks.train_server import train_server
 from proto.gen.modelwright.train.v1 import run_pb2 as pb
 from proto.gen.modelwright.train.v1.run_pb2_grpc import RunServiceStub

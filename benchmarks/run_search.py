@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import insert, text
 
-from benchmarks.results import record
+from benchmarks.keep import record
 from benchmarks.train_server import database, serving
 from proto.gen.modelwright.train.v1 import run_pb2 as pb
 from proto.gen.modelwright.train.v1.run_pb2_grpc import RunServiceStub

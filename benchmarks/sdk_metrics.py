@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.results import record
+from benchmarks.keep import record
 from benchmarks.train_server import train_server
 from modelwright import Client, init, start_run
 

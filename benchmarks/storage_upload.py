@@ -21,7 +21,7 @@ from pathlib import Path
 
 from minio import Minio
 
-from benchmarks.results import record
+from benchmarks.keep import record
 from services.common.settings import CommonSettings
 from services.common.storage import Storage, open_storage, write_parts, write_parts_sync
 

@@ -106,12 +106,11 @@ def run(home: Path, port: int) -> None:
 
 def _serve(home: Path, port: int, household: Household, environment: dict[str, str]) -> None:
     # Imported here: `status` and `down` must not pay for them.
-    from gateway.__main__ import serve_gateway  # noqa: PLC0415
-
     import services.compress_svc.__main__ as compress  # noqa: PLC0415
     import services.data_svc.__main__ as data  # noqa: PLC0415
     import services.serve_svc.__main__ as serve  # noqa: PLC0415
     import services.train_svc.__main__ as train  # noqa: PLC0415
+    from gateway.__main__ import serve_gateway  # noqa: PLC0415
 
     servers = [part.build_server() for part in (data, train, compress, serve)]
     try:
@@ -120,9 +119,11 @@ def _serve(home: Path, port: int, household: Household, environment: dict[str, s
         rest, grpc = free_port(8081), free_port(8082)
         inference = [sys.executable, "-m", "services.serve_svc", "inference"]
         inference += ["--port", str(rest), "--grpc-port", str(grpc)]
-        worker = [sys.executable, "-m", "services", "worker", "--queues", _queues()]
         household.start(Child(name="inference", command=inference, environment=environment))
-        household.start(Child(name="worker", command=worker, environment=environment))
+        # Two workers: a commit need not wait for a training, nor for the training frameworks to load.
+        for name, employers in (("worker-data", "data_svc"), ("worker-models", "train_svc,compress_svc")):
+            command = [sys.executable, "-m", "services", "worker", "--services", employers, "--queues", _queues()]
+            household.start(Child(name=name, command=command, environment=environment))
         addresses = {server.name: server.address for server in servers}
         addresses.update(inference_rest=f"http://127.0.0.1:{rest}", inference_grpc=f"127.0.0.1:{grpc}")
         serve_gateway(port, on_ready=lambda url: _announce(home, url, addresses))
@@ -131,8 +132,8 @@ def _serve(home: Path, port: int, household: Household, environment: dict[str, s
             server.stop()
 
 
-def work(queues: Sequence[str], slots: int) -> None:
-    """Run one worker for the jobs of all services."""
+def work(names: Sequence[str], queues: Sequence[str], slots: int) -> None:
+    """Run one worker for the jobs of the named services."""
     import services.compress_svc.__main__ as compress  # noqa: PLC0415
     import services.data_svc.__main__ as data  # noqa: PLC0415
     import services.train_svc.__main__ as train  # noqa: PLC0415
@@ -140,7 +141,8 @@ def work(queues: Sequence[str], slots: int) -> None:
 
     settings = CommonSettings()
     configure_logging(settings.log_level, settings.log_format)
-    run_worker([part.employer() for part in (data, train, compress)], queues, slots, settings)
+    employers = [part.employer() for part in (data, train, compress)]
+    run_worker([one for one in employers if one.service in names], queues, slots, settings)
 
 
 def free_port(wanted: int) -> int:
@@ -209,13 +211,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m services")
     parser.add_argument("--home", type=Path, default=CommonSettings().home)
     parser.add_argument("--port", type=int, default=8080)
-    worker = parser.add_subparsers(dest="role").add_parser("worker", help="do the jobs of every service")
+    worker = parser.add_subparsers(dest="role").add_parser("worker", help="do the jobs of some services")
+    worker.add_argument("--services", default="data_svc,train_svc,compress_svc")
     worker.add_argument("--queues", default="cpu")
     worker.add_argument("--slots", type=int, default=1)
     options = parser.parse_args(arguments)
     try:
         if options.role == "worker":
-            work(options.queues.split(","), options.slots)
+            work(options.services.split(","), options.queues.split(","), options.slots)
         else:
             run(options.home, options.port)
     except ModelwrightError as error:

@@ -41,7 +41,7 @@ def show(*arguments: str) -> None:
 
 def ask_gateway(client: Client, picture: Path) -> str:
     """Ask through the gateway's REST."""
-    return client.deployments.predict("digits", images=[picture.read_bytes()]).predictions[0].label
+    return client.deployments.predict_image("digits", picture.read_bytes(), "image/png").predictions[0].label
 
 
 def ask_protocol(client: object, module: object, picture: Path) -> str:

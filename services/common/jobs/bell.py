@@ -3,10 +3,12 @@
 import logging
 import queue
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from celery.signals import worker_shutting_down
 from kombu.entity import Exchange, Queue
 
@@ -20,6 +22,7 @@ def celery_app(broker_url: str) -> Celery:
     """Return a Celery application that only rings bells: no results, no late acknowledgement, no prefetch."""
     app = Celery("modelwright", broker=broker_url, set_as_current=False)
     app.conf.update(
+        accept_content=["json"],
         task_ignore_result=True,
         task_acks_late=False,
         task_create_missing_queues=False,
@@ -98,4 +101,9 @@ def serve_bells(
         on_stop()
 
     worker_shutting_down.connect(stop, weak=False)
-    app.Worker(pool="threads", concurrency=slots, without_gossip=True, without_mingle=True, quiet=True, loglevel="WARNING").start()
+    # Containers often run as root; the warning is about pickled messages, which we do not take.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    logging.getLogger("celery").setLevel(logging.WARNING)
+    app.Worker(
+        pool="threads", concurrency=slots, without_gossip=True, without_mingle=True, quiet=True, loglevel="INFO"
+    ).start()

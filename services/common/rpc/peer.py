@@ -11,7 +11,7 @@ from services.common.ids import new_id
 from services.common.logs import REQUEST_ID
 from services.common.rpc.credentials import channel_credentials
 from services.common.rpc.interceptor import REQUEST_ID_KEY
-from services.common.rpc.server import MAX_MESSAGE_BYTES
+from services.common.rpc.server import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from services.common.rpc.status import from_status
 from services.common.settings import TlsSettings
 
@@ -74,6 +74,7 @@ OPTIONS = [
     ),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     # A restarted service is found again within a second, not after gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),

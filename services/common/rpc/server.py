@@ -19,6 +19,8 @@ from services.common.settings import TlsSettings
 log = logging.getLogger("modelwright.rpc")
 
 MAX_MESSAGE_BYTES = 64 << 20
+MAX_METADATA_BYTES = 256 << 10
+"""Errors travel in metadata, with every violation they name."""
 
 
 class RpcServer:
@@ -44,6 +46,7 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
             ],
         )
         self._health = health.HealthServicer()

@@ -25,6 +25,9 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 DETAIL_KEY = "modelwright-error-bin"
 """Trailing metadata that carries what a gRPC status has no room for, as JSON."""
 
+MAX_VIOLATIONS = 100
+"""More would not fit into the metadata that peers accept, nor be read by anybody."""
+
 STATUS: dict[type[ModelwrightError], grpc.StatusCode] = {
     InvalidError: grpc.StatusCode.INVALID_ARGUMENT,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
@@ -58,7 +61,7 @@ def to_status(error: ModelwrightError) -> tuple[grpc.StatusCode, str, Metadata]:
     """Return the status code, its message and the trailing metadata for `error`."""
     detail: dict[str, object] = {"code": error.code}
     if isinstance(error, InvalidError):
-        detail["violations"] = [[v.field, v.message] for v in error.violations]
+        detail["violations"] = [[v.field, v.message] for v in error.violations[:MAX_VIOLATIONS]]
     if isinstance(error, BusyError):
         detail["retry_after_s"] = error.retry_after_s
     return (

@@ -30,7 +30,7 @@ def test_a_killed_worker_costs_no_step_and_doubles_none(platform, client, datase
     list(client.runs.watch(calm.id))
     run, job = train(client, dataset, "struck", 6)
     until_step(platform, client, run.id, 20)
-    worker = platform.child("worker")
+    worker = platform.child("train_svc,compress_svc")
     for process in [*worker.children(recursive=True), worker]:
         process.kill()
     list(client.runs.watch(run.id))

@@ -22,6 +22,7 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
     def GetJob(self, request, context):
         failures = {
             "invalid": InvalidError("two faults", violations=[Violation(field="a.b", message="no such key 'b'")]),
+            "many": InvalidError("many", violations=[Violation(field=f"f{i}", message="x" * 500) for i in range(300)]),
             "missing": NotFoundError("no job 'missing'"),
             "stale": StaleLeaseError("the lease is gone"),
             "busy": BusyError("full", retry_after_s=7),
@@ -79,6 +80,12 @@ def test_a_domain_error_crosses_the_wire_whole(stub):
     assert busy.value.retry_after_s == 7
     with pytest.raises(StaleLeaseError):
         call(stub.GetJob, job_pb2.GetJobRequest(id="stale"))
+
+
+def test_an_error_with_very_many_faults_still_arrives(stub):
+    with pytest.raises(InvalidError, match="many") as caught:
+        call(stub.GetJob, job_pb2.GetJobRequest(id="many"))
+    assert len(caught.value.violations) == 100
 
 
 def test_a_crash_tells_the_caller_nothing_of_the_inside(stub):
