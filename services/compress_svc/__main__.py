@@ -61,8 +61,7 @@ def build_server(settings: CommonSettings | None = None, bell: Bell | None = Non
         bell = celery_bell = CeleryBell(celery_app(settings.broker()), NAME)
     train, data = Peer(settings.train_address, settings.tls), Peer(settings.data_address, settings.tls)
     parts = compose(settings, bell, RemoteSources(train, data))
-    port = settings.compress_address.rsplit(":", 1)[1]
-    server = RpcServer(NAME, f"{settings.host}:{port}", tls=settings.tls, threads=settings.rpc_threads)
+    server = RpcServer(NAME, settings.listen_address("compress"), tls=settings.tls, threads=settings.rpc_threads)
     mount(server, parts)
     reaper = Reaper(parts.jobs, settings.reap_interval_s)
     # They end in the reverse order, the database last.

@@ -72,7 +72,7 @@ def compose(settings: CommonSettings, bell: Bell) -> DataService:
 def build_server(settings: CommonSettings | None = None, bell: Bell | None = None) -> RpcServer:
     """Return the service's gRPC server, not yet started; without a bell, one on the settings' broker."""
     settings = settings or DataSettings()
-    server = RpcServer(NAME, settings.data_address, tls=settings.tls, threads=settings.rpc_threads)
+    server = RpcServer(NAME, settings.listen_address("data"), tls=settings.tls, threads=settings.rpc_threads)
     if bell is None:
         bell = CeleryBell(celery_app(settings.broker()), NAME)
         server.on_stop(bell.close)

@@ -37,7 +37,7 @@ def build_server(settings: ServeSettings | None = None) -> RpcServer:
     interval_s = settings.watch_interval_s
     deployments = Deployments(database, GrpcRegistry(peer), signal, watch_interval_s=interval_s)
     servers = Servers(database, signal, timeout_s=settings.server_timeout_s, watch_interval_s=interval_s)
-    rpc = RpcServer(SCHEMA, settings.serve_address, tls=settings.tls, threads=settings.rpc_threads)
+    rpc = RpcServer(SCHEMA, settings.listen_address("serve"), tls=settings.tls, threads=settings.rpc_threads)
     servicer = DeploymentServicer(deployments, servers, signal, rpc.stopping.is_set)
     rpc.add(add_DeploymentServiceServicer_to_server, servicer)
     rpc.add(add_ReferenceServiceServicer_to_server, ReferenceServicer(deployments))

@@ -84,8 +84,7 @@ def build_server(settings: TrainSettings | None = None, bell: Bell | None = None
     if bell is None:
         bell = celery_bell = CeleryBell(celery_app(settings.broker()), NAME)
     parts = compose(settings, bell)
-    port = settings.train_address.rsplit(":", 1)[1]
-    server = RpcServer(NAME, f"{settings.host}:{port}", tls=settings.tls, threads=settings.rpc_threads)
+    server = RpcServer(NAME, settings.listen_address("train"), tls=settings.tls, threads=settings.rpc_threads)
     mount(server, parts)
     reaper = Reaper(parts.jobs, settings.reap_interval_s)
     # They end in the reverse order, the database last.

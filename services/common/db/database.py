@@ -36,6 +36,9 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = self._sqlite() if self.is_sqlite else self._postgresql(pool_size)
         self._writer = self.engine.execution_options(**{WRITES: True})
+        # SQLite readers see one state anyway.
+        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reader = self.engine.execution_options(**snapshot)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -44,7 +47,7 @@ class Database:
         Raises:
             UnavailableError: the database is away.
         """
-        with translated(self.where), Session(self.engine, expire_on_commit=False) as session:
+        with translated(self.where), Session(self._reader, expire_on_commit=False) as session:
             # Closing ends the transaction; a rollback here would empty the objects that the caller read.
             yield session
 

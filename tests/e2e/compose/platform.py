@@ -61,6 +61,8 @@ class ComposePlatform:
     def environment(self, name: str) -> dict[str, str]:
         """Return the environment that the compose file names, with local addresses."""
         given = {key: self._local(value) for key, value in self.services[name].get("environment", {}).items()}
+        if "MODELWRIGHT_INFERENCE_ADVERTISED_HOST" in given:
+            given["MODELWRIGHT_INFERENCE_ADVERTISED_HOST"] = "127.0.0.1"
         given["MODELWRIGHT_DATABASE_URL"] = self._database_url
         given["MODELWRIGHT_HOME"] = str(self.folder / name)
         own = {key: value for key, value in os.environ.items() if not key.startswith("MODELWRIGHT_")}

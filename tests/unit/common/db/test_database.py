@@ -68,6 +68,14 @@ def test_a_reader_does_not_wait_for_a_writer(database):
     assert values(database) == [5]
 
 
+def test_a_reader_sees_one_state_to_its_end(database):
+    with database.read() as session:
+        assert session.scalars(select(NUMBERS.c.value)).all() == []
+        with database.write() as writer:
+            writer.execute(insert(NUMBERS).values(value=7))
+        assert session.scalars(select(NUMBERS.c.value)).all() == []
+
+
 def test_tables_live_in_the_services_own_schema(postgres_url):
     database = Database(postgres_url, "test_svc", METADATA)
     with database.write() as session:

@@ -69,10 +69,15 @@ def test_a_submitted_job_waits_with_its_reason_and_rings(jobs, bell):
     assert bell.rung == [(job.id, "cpu")]
 
 
-def test_a_transaction_that_fails_rings_nobody(jobs, bell):
-    with pytest.raises(KeyError), jobs.database.write() as session:
+def submit_and_fail(jobs):
+    with jobs.database.write() as session:
         jobs.submit(session, kind="train", project="p", queue="cpu", spec={})
         raise KeyError
+
+
+def test_a_transaction_that_fails_rings_nobody(jobs, bell):
+    with pytest.raises(KeyError):
+        submit_and_fail(jobs)
     assert bell.rung == []
 
 
