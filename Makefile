@@ -29,7 +29,7 @@ down: install ## Stop it
 	$(BIN)/modelwright down
 
 test: install ## Run every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
 
 lint: install ## Check style, types, import contracts, and drift of generated code and migrations
 	$(BIN)/ruff check --output-format concise .
@@ -37,7 +37,7 @@ lint: install ## Check style, types, import contracts, and drift of generated co
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
-	$(BIN)/python scripts/check_generated.py
+	$(BIN)/python -m scripts.check_generated
 
 format: install ## Let ruff set the style right
 	$(BIN)/ruff check --fix .
@@ -47,10 +47,10 @@ bench: install ## Run every benchmark; results are kept under benchmarks/results
 	$(BIN)/python -m benchmarks
 
 proto: install ## Generate proto/gen again
-	$(BIN)/python scripts/generate_protos.py
+	$(BIN)/python -m scripts.generate_protos
 
 migration: install ## Write a migration: make migration package=services.train_svc message="add a column"
-	$(BIN)/python scripts/new_migration.py $(package) "$(message)"
+	$(BIN)/python -m scripts.new_migration $(package) "$(message)"
 
 clean: ## Delete the platform's data and all caches, not the virtual environment
 	rm -rf .modelwright .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

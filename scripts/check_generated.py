@@ -5,7 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from generate_protos import TARGET, generate
+from scripts.generate_protos import TARGET, generate
 
 
 def main() -> None:

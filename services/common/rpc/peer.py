@@ -1,7 +1,7 @@
 """Clients of other services: deadlines, request ids, retries where safe, domain errors."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, TypeVar
 
 import grpc
@@ -144,7 +144,7 @@ def call(method: Any, request: Message, *, timeout_s: float = DEADLINE_S, wait: 
         raise from_status(error, _name(method)) from error
 
 
-def stream(method: Any, request: Message, *, timeout_s: float | None = None) -> Iterator[Any]:  # noqa: ANN401
+def stream(method: Any, request: Message, *, timeout_s: float | None = None) -> Generator[Any, None, None]:  # noqa: ANN401
     """Call a server-streaming method and yield its answers; closing the iterator cancels the call."""
     answers = method(request, timeout=timeout_s, metadata=_metadata(), wait_for_ready=timeout_s is not None)
     try:

@@ -58,6 +58,11 @@ class ComposePlatform:
         """Return the local port that stands for one of the compose file's."""
         return self._replaced[published]
 
+    @property
+    def gateway(self) -> str:
+        """Return the gateway's root address."""
+        return f"http://127.0.0.1:{self.port('8080')}"
+
     def environment(self, name: str) -> dict[str, str]:
         """Return the environment that the compose file names, with local addresses."""
         given = {key: self._local(value) for key, value in self.services[name].get("environment", {}).items()}

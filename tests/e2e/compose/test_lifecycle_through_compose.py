@@ -48,7 +48,6 @@ def platform(tmp_path_factory, postgres_database, redis_port, s3_port, unused_po
         **dict(local_ports(unused_port)),
     }
     platform = ComposePlatform(tmp_path_factory.mktemp("compose"), replaced, postgres_database)
-    platform.gateway = f"http://127.0.0.1:{platform.port('8080')}"
     try:
         platform.start()
         yield platform

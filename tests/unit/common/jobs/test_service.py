@@ -18,6 +18,16 @@ class SilentBell:
         self.rung.append((job_id, queue))
 
 
+class Office:
+    """The service, and the database that callers submit in."""
+
+    def __init__(self, jobs, database):
+        self._jobs, self.database = jobs, database
+
+    def __getattr__(self, name):
+        return getattr(self._jobs, name)
+
+
 @pytest.fixture
 def bell():
     return SilentBell()
@@ -41,8 +51,7 @@ def jobs(database_url, bell, changes):
         database, tables, bell, lease_s=0.05, ring_again_s=0.05,
         on_change=lambda session, job: changes.append((job.id, job.state)),
     )  # fmt: skip
-    service.database = database
-    yield service
+    yield Office(service, database)
     database.close()
 
 
@@ -232,7 +241,7 @@ def test_lines_are_kept_once_over_all_attempts(jobs):
 def test_a_follower_sees_lines_and_then_the_end(jobs):
     job = submit(jobs)
     _, lease = jobs.claim("w", ["cpu"])
-    seen = []
+    seen: list[str] = []
 
     def follow():
         for group in jobs.read_log(job.id, 0, follow=True, leave=leave):
