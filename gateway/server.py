@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from gateway.app import build_app
 from gateway.settings import GatewaySettings
@@ -43,6 +44,7 @@ class GatewayServer:
     def __init__(self, settings: GatewaySettings) -> None:
         self.address = f"{settings.host}:{settings.gateway_port}"
         self._settings = settings
+        self.app = build_app(settings)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
@@ -68,7 +70,7 @@ class GatewayServer:
         listener = self._bind()
         port: int = listener.getsockname()[1]
         self.address = f"{self._settings.host}:{port}"
-        self._server = _Server(_config(self._settings))
+        self._server = _Server(_config(self.app))
         self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]  # Not our thread's to take.
         self._thread = threading.Thread(target=self._serve, args=(listener,), name="gateway", daemon=True)
         self._thread.start()
@@ -122,9 +124,9 @@ class GatewayServer:
         return listener
 
 
-def _config(settings: GatewaySettings) -> uvicorn.Config:
+def _config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
-        build_app(settings),
+        app,
         http="httptools",
         loop="uvloop",
         lifespan="on",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def gateway_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home: Path = tmp_path_factory.mktemp("gateway")
     bell = SilentBell()
     started = []
-    addresses = {}
+    addresses: dict[str, Any] = {}
     for name, start in (
         ("data", lambda: data.build_server(DataSettings(home=home, data_address="127.0.0.1:0"), bell)),
         ("train", lambda: train.build_server(TrainSettings(home=home, train_address="127.0.0.1:0"), bell)),

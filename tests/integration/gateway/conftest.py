@@ -40,6 +40,7 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
         self.by_key: dict[str, job_pb2.Job] = {}
         self.error = ""
         self.hold = False
+        self.watches = 0
         self.lines: list[str] = []
 
     def submit(self, key: str, result: dict[str, Any]) -> job_pb2.Job:
@@ -80,6 +81,7 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
 
     def WatchJob(self, request: job_pb2.WatchJobRequest, context: Context) -> Iterator[job_pb2.WatchJobResponse]:
         job = self.by_id[request.id]
+        self.watches += 1
         while context.is_active():
             yield job_pb2.WatchJobResponse(job=job)
             if job.state in ENDED:
@@ -277,7 +279,7 @@ class Site:
         references: Any = References
         self.references = {name: references() for name in ("data", "train", "compress", "serve")}
         self.servers = self._start()
-        addresses = {f"{name}_address": server.address for name, server in self.servers.items()}
+        addresses: dict[str, Any] = {f"{name}_address": server.address for name, server in self.servers.items()}
         self.settings = GatewaySettings(home=home, gateway_port=0, heartbeat_s=0.3, gc_grace_s=0, **addresses)
         self.gateway = GatewayServer(self.settings)
         self.gateway.start()
@@ -358,20 +360,34 @@ class SilentBell:
         """Nobody is woken: there are no workers here."""
 
 
+class ProjectClient(httpx.Client):
+    """A client whose paths stand below the project, unless they begin with a slash."""
+
+    def request(self, method: str, url: Any, **kwargs: Any) -> httpx.Response:
+        return super().request(method, url if url.startswith("/") else f"/api/v1/projects/default/{url}", **kwargs)
+
+
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, unused_port: Callable[[], int]) -> Iterator[httpx.Client]:
     """A client of the gateway before the real data_svc and train_svc."""
     home = tmp_path_factory.mktemp("home")
     data = data_main.build_server(DataSettings(home=home, data_address="127.0.0.1:0"), SilentBell())
     train = train_main.build_server(TrainSettings(home=home, train_address="127.0.0.1:0"), SilentBell())
     for server in (data, train):
         server.start()
+    absent = f"127.0.0.1:{unused_port()}"
     settings = GatewaySettings(
-        home=home, gateway_port=0, data_address=data.address, train_address=train.address, heartbeat_s=0.3
+        home=home,
+        gateway_port=0,
+        data_address=data.address,
+        train_address=train.address,
+        compress_address=absent,
+        serve_address=absent,
+        heartbeat_s=0.3,
     )
     front = GatewayServer(settings)
     front.start()
-    with httpx.Client(base_url=f"{front.url}/api/v1/projects/default/", timeout=30) as client:
+    with ProjectClient(base_url=front.url, timeout=30) as client:
         yield client
     front.stop(1)
     for server in (train, data):

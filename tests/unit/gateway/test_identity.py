@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from gateway.identity import Browsers, parse_tokens
 from gateway.settings import GatewaySettings
@@ -46,7 +46,7 @@ def test_weak_tokens_are_refused_at_the_start(token: str, tokens: str) -> None:
 def test_an_open_address_without_a_token_does_not_start() -> None:
     with pytest.raises(ValidationError, match="MODELWRIGHT_API_TOKEN"):
         GatewaySettings(host="0.0.0.0")
-    assert not GatewaySettings(host="0.0.0.0", api_token=TOKEN).is_loopback
+    assert not GatewaySettings(host="0.0.0.0", api_token=SecretStr(TOKEN)).is_loopback
 
 
 @pytest.mark.parametrize(
