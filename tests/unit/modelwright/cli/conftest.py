@@ -26,6 +26,8 @@ def mw(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> C
     def run(*arguments: Any, url: str = "http://127.0.0.1:9") -> Outcome:
         monkeypatch.setattr(sys, "argv", ["mw", *map(str, arguments)])
         monkeypatch.setenv("MODELWRIGHT_URL", url)
+        # Set by parallel test runs, which have no terminal.
+        monkeypatch.delenv("COLUMNS", raising=False)
         with pytest.raises(SystemExit) as found:
             main()
         out, err = capsys.readouterr()

@@ -45,9 +45,10 @@ def test_a_job_trains_logs_checkpoints_and_registers(house: House, tmp_path: Pat
     card = read_package(download_package(files, tmp_path / "package", house.blobs)).card
     assert json.loads(version.card_json)["run"] == card.run == run.id
 
-    tags = call(house.runs.GetRun, run_pb2.GetRunRequest(id=run.id)).run.tags
-    assert json.loads(tags["environment"])["packages"]["torch"]
-    assert json.loads(tags["hardware"])["cpus"] > 0
+    kept = call(house.runs.GetRun, run_pb2.GetRunRequest(id=run.id)).run
+    assert json.loads(kept.environment_json)["packages"]["torch"]
+    assert json.loads(kept.hardware_json)["cpus"] > 0
+    assert kept.code_version
     assert not list((house.settings.home / "work").iterdir())
 
 
