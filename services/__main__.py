@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from services.common.embedded import Child, Household, redis_command
-from services.common.errors import ConflictError, ModelwrightError, UnavailableError
+from services.common.errors import ConflictError, InvalidError, ModelwrightError, UnavailableError
 from services.common.logs import configure_logging
 from services.common.settings import CommonSettings
 
 log = logging.getLogger("modelwright")
 
 READY_TIMEOUT_S = 60.0
+MAX_PORT = 65535
 ADDRESSES = ("data", "train", "compress", "serve")
 
 
@@ -39,23 +40,24 @@ def up(home: Path, port: int = 8080, *, detach: bool = False) -> dict[str, Any]:
         detach: return once it is ready and leave it running.
 
     Raises:
+        InvalidError: the home cannot hold files, or there is no such port.
         ConflictError: one runs there already.
         UnavailableError: it did not become ready; the message names the log.
     """
     if not detach:
         run(home, port)
         return {}
-    home.mkdir(parents=True, exist_ok=True)
+    _open_lock(home, port).close()
     if running := status(home):
         return running
     output = home / "logs" / "platform.log"
-    output.parent.mkdir(exist_ok=True)
     with output.open("ab") as stream:
+        before = stream.tell()
         command = [sys.executable, "-m", "services", "--home", str(home), "--port", str(port)]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
-    return _wait_until_ready(home, process, output)
+    return _wait_until_ready(home, process, output, before)
 
 
 def down(home: Path, timeout_s: float = 60.0) -> bool:
@@ -88,8 +90,7 @@ def status(home: Path) -> dict[str, Any]:
 def run(home: Path, port: int) -> None:
     """Run the platform in this process until SIGTERM or SIGINT."""
     home = home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("a") as lock:
+    with _open_lock(home, port) as lock:
         _hold(lock, home)
         environment = _environment(home)
         os.environ.update(environment)
@@ -168,6 +169,21 @@ def _environment(home: Path) -> dict[str, str]:
     return chosen
 
 
+def _open_lock(home: Path, port: int) -> TextIO:
+    """Make the home and return its lock file, before anything is started that would need either."""
+    if not 0 <= port <= MAX_PORT:
+        raise InvalidError(f"there is no port {port}; give one from 1 to {MAX_PORT}, or 0 for any", field="port")
+    try:
+        (home / "logs").mkdir(parents=True, exist_ok=True)
+        return (home / "lock").open("a")
+    except OSError as error:
+        raise InvalidError(
+            f"{home} cannot be the platform's home ({error.strerror}); give a folder that can be written with --home "
+            "or MODELWRIGHT_HOME",
+            field="home",
+        ) from error
+
+
 def _hold(lock: TextIO, home: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -195,15 +211,18 @@ def _announce(home: Path, url: str, addresses: dict[str, str]) -> None:
     log.info("ready at %s", url)
 
 
-def _wait_until_ready(home: Path, process: "subprocess.Popen[bytes]", output: Path) -> dict[str, Any]:
+def _wait_until_ready(home: Path, process: "subprocess.Popen[bytes]", output: Path, before: int) -> dict[str, Any]:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
         if found := status(home):
             return found
         time.sleep(0.02)
     process.terminate()
-    tail = "\n".join(output.read_text(errors="replace").splitlines()[-5:])
-    raise UnavailableError(f"the platform did not start; the end of {output}:\n{tail}")
+    with output.open("rb") as stream:
+        stream.seek(before)
+        said = stream.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
+    reason = said[-1] if process.poll() is not None else f"it was not ready after {READY_TIMEOUT_S:.0f} s"
+    raise UnavailableError(f"the platform did not start: {reason} (its log is {output})")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
