@@ -20,6 +20,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,29 @@ Send = Callable[[aiohttp.ClientSession, str, int], Awaitable[None]]
 Open = Callable[[aiohttp.ClientSession], Awaitable[str]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Servers:
+    """Where our servers answer."""
+
+    gateway: str
+    """Root address."""
+    train: str
+    """`host:port` of train_svc."""
+
+
 def main() -> None:
     """Measure both and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each server is asked")
     parser.add_argument("--without-mlflow", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, our_servers(Path(folder)) as url:
-        rows = [{"server": "modelwright", **asyncio.run(measure(url, our_run, log_ours, options.seconds))}]
+    with tempfile.TemporaryDirectory() as folder, our_servers(Path(folder)) as servers:
+        rows = [{"server": "modelwright", **asyncio.run(measure(servers.gateway, our_run, log_ours, options.seconds))}]
     if not options.without_mlflow:
         with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder)) as url:
-            rows.append({"server": "mlflow 3.18", **asyncio.run(measure(url, mlflow_run, log_mlflow, options.seconds))})
+            rows.append(
+                {"server": mlflow_version(), **asyncio.run(measure(url, mlflow_run, log_mlflow, options.seconds))}
+            )
         rows[0]["times_mlflow"] = round(rows[0]["points_per_s"] / rows[1]["points_per_s"], 1)
     record("metrics_rest", rows)
 
@@ -110,8 +123,8 @@ async def log_mlflow(session: aiohttp.ClientSession, run: str, step: int) -> Non
 
 
 @contextlib.contextmanager
-def our_servers(folder: Path) -> Iterator[str]:
-    """Run train_svc and the gateway as processes of their own, on SQLite, and give the gateway's address."""
+def our_servers(folder: Path) -> Iterator[Servers]:
+    """Run train_svc and the gateway as processes of their own, on SQLite, and say where they answer."""
     port, train = free_port(), free_port()
     environment = {
         **os.environ,
@@ -123,7 +136,7 @@ def our_servers(folder: Path) -> Iterator[str]:
     }
     commands = [[sys.executable, "-m", "services.train_svc"], [sys.executable, "-m", "gateway"]]
     with running(commands, environment, (train, port)):
-        yield f"http://127.0.0.1:{port}"
+        yield Servers(gateway=f"http://127.0.0.1:{port}", train=f"127.0.0.1:{train}")
 
 
 @contextlib.contextmanager
@@ -137,6 +150,15 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     path = f"{home / 'bin'}:{os.environ['PATH']}"
     with running([command], {**os.environ, "PATH": path}, (port,)):
         yield f"http://127.0.0.1:{port}"
+
+
+def mlflow_version() -> str:
+    """Return the name and version of the MLflow that is measured."""
+    home = os.environ.get("MLFLOW_VENV", "")
+    if not home:
+        return MLFLOW
+    command = [f"{home}/bin/python", "-c", "from importlib.metadata import version; print(version('mlflow'))"]
+    return "mlflow==" + subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 def install_mlflow(folder: Path) -> Path:
