@@ -9,7 +9,7 @@ from proto.gen.modelwright.compress.v1 import compression_pb2_grpc
 from services.common.db import Database
 from services.common.jobs import JobService
 from services.common.jobs.bell import CeleryBell, celery_app
-from services.common.jobs.reaper import Reaper
+from services.common.jobs.reaper import reaper_of
 from services.common.jobs.server import add_job_service
 from services.common.jobs.service import Bell
 from services.common.jobs.worker import Employer
@@ -63,7 +63,7 @@ def build_server(settings: CommonSettings | None = None, bell: Bell | None = Non
     parts = compose(settings, bell, RemoteSources(train, data))
     server = RpcServer(NAME, settings.listen_address("compress"), tls=settings.tls, threads=settings.rpc_threads)
     mount(server, parts)
-    reaper = Reaper(parts.jobs, settings.reap_interval_s)
+    reaper = reaper_of(parts.jobs, settings.reap_interval_s)
     # They end in the reverse order, the database last.
     server.on_stop(parts.database.close)
     server.on_stop(train.close)

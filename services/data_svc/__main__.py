@@ -9,17 +9,18 @@ from proto.gen.modelwright.data.v1.dataset_pb2_grpc import add_DatasetServiceSer
 from services.common.db import Database
 from services.common.jobs import JobService
 from services.common.jobs.bell import CeleryBell, celery_app
-from services.common.jobs.reaper import Reaper
+from services.common.jobs.reaper import reaper_of
 from services.common.jobs.server import add_job_service
 from services.common.jobs.service import Bell
 from services.common.jobs.worker import Employer
+from services.common.periodic import Periodic
 from services.common.rpc import RpcServer
 from services.common.runtime import run_service
 from services.common.settings import CommonSettings
 from services.common.storage import BlobStore, open_storage
 from services.data_svc.models import JOB_TABLES, METADATA
 from services.data_svc.server import DatasetServer, ReferenceServer
-from services.data_svc.service import CommitService, UploadExpiry, UploadService, VersionService
+from services.data_svc.service import CommitService, UploadService, VersionService
 from services.data_svc.service.commits import release_uploads
 from services.data_svc.settings import DataSettings
 
@@ -43,8 +44,8 @@ class DataService:
         server.add(add_DatasetServiceServicer_to_server, datasets)
         server.add(add_ReferenceServiceServicer_to_server, ReferenceServer(self.versions))
         add_job_service(server, self.jobs)
-        reaper = Reaper(self.jobs, self.settings.reap_interval_s)
-        expiry = UploadExpiry(self.uploads, self.settings.expiry_interval_s)
+        reaper = reaper_of(self.jobs, self.settings.reap_interval_s)
+        expiry = Periodic("upload expiry", self.uploads.expire, self.settings.expiry_interval_s)
         server.on_stop(self.database.close)
         for thread in (reaper, expiry):
             thread.start()

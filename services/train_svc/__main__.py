@@ -9,7 +9,7 @@ from proto.gen.modelwright.train.v1 import registry_pb2_grpc, run_pb2_grpc
 from services.common.db import Database
 from services.common.jobs import JobService
 from services.common.jobs.bell import CeleryBell, celery_app
-from services.common.jobs.reaper import Reaper
+from services.common.jobs.reaper import reaper_of
 from services.common.jobs.server import add_job_service
 from services.common.jobs.service import Bell
 from services.common.jobs.worker import Employer
@@ -86,7 +86,7 @@ def build_server(settings: TrainSettings | None = None, bell: Bell | None = None
     parts = compose(settings, bell)
     server = RpcServer(NAME, settings.listen_address("train"), tls=settings.tls, threads=settings.rpc_threads)
     mount(server, parts)
-    reaper = Reaper(parts.jobs, settings.reap_interval_s)
+    reaper = reaper_of(parts.jobs, settings.reap_interval_s)
     # They end in the reverse order, the database last.
     server.on_stop(parts.database.close)
     if celery_bell:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from services.common.db import Database
 from services.common.digest import check_digest
-from services.common.errors import ConflictError, InvalidError, ModelwrightError, TooLargeError
+from services.common.errors import ConflictError, InvalidError, TooLargeError
 from services.common.ids import new_id
 from services.common.names import check_name
 from services.common.storage import Part, Storage, delete_parts, read_parts, write_parts_sync
@@ -145,12 +144,15 @@ class UploadService:
         """Delete uploads that were left behind, and return how many."""
         now = time.time()
         before = (now - self._settings.open_upload_keep_s, now - self._settings.complete_upload_keep_s)
-        with self._database.write() as session:
+        with self._database.read() as session:
             stale = repository.stale_uploads(session, *before)
-            for upload_id in stale:
-                repository.delete_upload(session, upload_id)
         for upload_id in stale:
+            # The bytes first: what is left of a sweep that breaks off is found by the next.
             delete_parts(self._storage, upload_id)
+            with self._database.write() as session:
+                repository.delete_upload(session, upload_id)
+        if stale:
+            log.info("%d uploads expired", len(stale))
         return len(stale)
 
     def _check(self, project: str, filename: str, size: int, digest: str) -> None:
@@ -192,33 +194,6 @@ class UploadService:
                 field="digest",
             )
         return True
-
-
-class UploadExpiry:
-    """A thread that deletes uploads left behind, at an interval."""
-
-    def __init__(self, service: UploadService, interval_s: float) -> None:
-        self._service = service
-        self._interval_s = interval_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upload-expiry", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End and wait for the thread."""
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._interval_s):
-            try:
-                if count := self._service.expire():
-                    log.info("%d uploads expired", count)
-            except ModelwrightError as error:
-                log.warning("uploads will be looked at again: %s", error.message)
 
 
 def _demand_next(upload: Upload, offset: int) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import MetaData
 from services.common.db import Database
 from services.common.jobs import JobService, JobState, job_tables
 from services.common.jobs.bell import CeleryBell, celery_app
-from services.common.jobs.reaper import Reaper
+from services.common.jobs.reaper import reaper_of
 from services.common.jobs.server import add_job_service
 from services.common.rpc import RpcServer
 
@@ -31,7 +31,7 @@ class Office:
         metadata.create_all(self.database.engine)
         self.bell = CeleryBell(celery_app(redis_url), "test_svc")
         self.jobs = JobService(self.database, tables, self.bell, lease_s=2.0, ring_again_s=1.0)
-        self.reaper = Reaper(self.jobs, 0.2)
+        self.reaper = reaper_of(self.jobs, 0.2)
         self.redis_url = redis_url
         self.workers = {}
         self.address = "127.0.0.1:0"
