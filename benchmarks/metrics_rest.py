@@ -57,10 +57,10 @@ def main() -> None:
         rows = [{"server": "modelwright", **asyncio.run(measure(servers.gateway, our_run, log_ours, options.seconds))}]
     if not options.without_mlflow:
         with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder)) as url:
-            rows.append(
-                {"server": mlflow_version(), **asyncio.run(measure(url, mlflow_run, log_mlflow, options.seconds))}
-            )
-        rows[0]["times_mlflow"] = round(rows[0]["points_per_s"] / rows[1]["points_per_s"], 1)
+            measured = asyncio.run(measure(url, mlflow_run, log_mlflow, options.seconds))
+            rows.append({"server": mlflow_version(), **measured})
+        for row in rows:
+            row["times_mlflow"] = round(row["points_per_s"] / rows[1]["points_per_s"], 1)
     record("metrics_rest", rows)
 
 
