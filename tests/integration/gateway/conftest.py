@@ -83,8 +83,9 @@ class Jobs(job_pb2_grpc.JobServiceServicer):
         job = self.by_id[request.id]
         self.watches += 1
         while context.is_active():
-            yield job_pb2.WatchJobResponse(job=job)
-            if job.state in ENDED:
+            told = job_pb2.WatchJobResponse(job=job)
+            yield told
+            if told.job.state in ENDED:
                 return
             with self.changed:
                 self.changed.wait(0.05)
