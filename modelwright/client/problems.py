@@ -65,10 +65,16 @@ def _message(status: int, problem: dict[str, Any], violations: list[Violation]) 
 def _violations(problem: dict[str, Any]) -> list[Violation]:
     found = problem.get("violations")
     return [
-        Violation(field=str(item.get("field", "")), message=str(item.get("message", "")))
+        Violation(field=_place(item), message=str(item.get("message", "")))
         for item in (found if isinstance(found, list) else [])
         if isinstance(item, dict)
     ]
+
+
+def _place(item: dict[str, Any]) -> str:
+    """Return `line 7, train.epochs`: a fault of a document that has lines is found by its line."""
+    line = f"line {item['line']}" if item.get("line") else ""
+    return ", ".join(part for part in (line, str(item.get("field", ""))) if part)
 
 
 def _seconds(text: Any) -> float:  # noqa: ANN401 - a header, a number or nothing

@@ -93,3 +93,10 @@ def test_a_name_with_slashes_stays_one_part_of_the_path() -> None:
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(InvalidError, match="not a server address"):
         ClientSettings(url=url)
+
+
+def test_a_fault_of_a_document_is_found_by_its_line() -> None:
+    found = [{"field": "epochs", "message": "is 'many'", "line": 8}, {"field": "", "message": "not YAML", "line": 2}]
+    error = problem_error(422, {"code": "invalid", "detail": "two faults", "violations": found})
+    assert isinstance(error, InvalidError)
+    assert [violation.field for violation in error.violations] == ["line 8, epochs", "line 2"]
