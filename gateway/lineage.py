@@ -8,12 +8,14 @@ from gateway.upstream import Upstream
 from proto.gen.modelwright.serve.v1 import deployment_pb2
 from proto.gen.modelwright.train.v1 import registry_pb2
 from services.common.digest import PATTERN
-from services.common.errors import NotFoundError
+from services.common.errors import ConflictError, NotFoundError
 from services.common.names import NAME
 from services.common.rpc import acall
 
 PREDICTION_PREFIX = "prd_"
 MAX_DEPLOYMENTS = 1000
+MAX_NAMED = 3
+"""Things that a refusal names; it counts the rest."""
 
 
 class Lineage:
@@ -68,6 +70,31 @@ async def trace(upstream: Upstream, project: str, thing: str) -> dict[str, Any]:
             if revision.model_digest in graph.nodes:
                 graph.revision(deployment.name, revision)
     return graph.value()
+
+
+async def check_unused_dataset(upstream: Upstream, project: str, digest: str) -> None:
+    """Raise ConflictError if a run or a model version came from the dataset version."""
+    request = registry_pb2.GetLineageRequest(project=project, id=digest)
+    try:
+        found = await acall(upstream.registry.GetLineage, request)
+    except NotFoundError:
+        return
+    users = [f"{node.kind.replace('_', ' ')} {node.title or node.id}" for node in found.nodes if node.id != digest]
+    if users:
+        more = f" and {len(users) - MAX_NAMED} more" if len(users) > MAX_NAMED else ""
+        raise ConflictError(
+            f"{', '.join(users[:MAX_NAMED])}{more} came from this dataset version and could not be explained or made "
+            "again without it; delete those first, or force the deletion"
+        )
+
+
+async def check_unserved_model(upstream: Upstream, project: str, digest: str) -> None:
+    """Raise ConflictError if a deployment serves the model version or is about to."""
+    async for deployment in _deployments(upstream, project):
+        if digest in (deployment.active.model_digest, deployment.desired.model_digest):
+            raise ConflictError(
+                f"deployment {deployment.name!r} serves this version; move it to another or delete it first"
+            )
 
 
 async def _prediction(upstream: Upstream, project: str, thing: str, graph: Lineage) -> str:

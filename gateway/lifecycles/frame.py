@@ -16,6 +16,7 @@ DATA_KEYS = ("source", "uploads", "dataset", "split", "seed", "stratify", "paren
 COMMIT_KEYS = ("source", "uploads", "split", "seed", "stratify", "parent")
 GATE_KEYS = ("bounds", "prefer")
 SERVE_KEYS = ("deployment", "alias", "options")
+TRAINED_ON = ("train", "test")
 MAX_UPLOADS = 10_000
 MAX_BOUNDS = 100
 VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
@@ -64,6 +65,8 @@ class _FrameReader:
         gate = self._gate(root)
         serve = self._serve(root)
         self._check_order(root)
+        if data is not None and train is not None:
+            self._check_splits(data)
         if self.fields.violations or data is None:
             return None
         return LifecycleSpec(
@@ -92,6 +95,14 @@ class _FrameReader:
             self.fields.refuse(("gate",), "needs `compress`: it reads the report cards of the variants; add it")
         if "serve" in root and "train" not in root:
             self.fields.refuse(("serve",), "needs `train`: it serves the model that is trained; add it")
+
+    def _check_splits(self, data: DataSection) -> None:
+        missing = [name for name in TRAINED_ON if name not in data.fractions]
+        if data.fractions and missing:
+            names = " and ".join(repr(name) for name in missing)
+            self.fields.refuse(
+                ("data", "split"), f"has no {names}; `train` learns from 'train' and is measured on 'test': add them"
+            )
 
     def _data(self, root: dict[str, Any]) -> DataSection | None:
         data = self.fields.section(root, "data", required=True)

@@ -9,7 +9,8 @@ from gateway.lifecycles import requests
 from gateway.lifecycles.document import Document, LocatedViolation, Path, invalid
 from gateway.lifecycles.spec import LifecycleSpec
 from gateway.upstream import Upstream
-from services.common.errors import InvalidError, Violation
+from proto.gen.modelwright.data.v1 import dataset_pb2
+from services.common.errors import InvalidError, NotFoundError, Violation
 from services.common.rpc import acall
 
 OWN_PREFIXES = ("spec_json", "recipe_json", "options_json", "spec", "recipe")
@@ -35,6 +36,8 @@ async def check_sections(spec: LifecycleSpec, upstream: Upstream) -> None:
     checks: dict[str, Awaitable[Any]] = {}
     if spec.data.commits:
         checks["data"] = acall(upstream.data.CommitDataset, requests.commit(spec))
+    else:
+        checks["data"] = _find_version(spec, upstream)
     if spec.train is not None:
         checks["train"] = acall(upstream.runs.SubmitTraining, requests.training(spec))
     if spec.compress is not None:
@@ -51,6 +54,14 @@ async def check_sections(spec: LifecycleSpec, upstream: Upstream) -> None:
             raise answer
     if violations:
         raise invalid(violations, "the lifecycle")
+
+
+async def _find_version(spec: LifecycleSpec, upstream: Upstream) -> None:
+    request = dataset_pb2.GetVersionRequest(project=spec.project, ref=spec.data.dataset)
+    try:
+        await acall(upstream.data.GetVersion, request)
+    except NotFoundError as error:
+        raise InvalidError(error.message, field="dataset") from error
 
 
 def _located(document: Document, section: str, error: InvalidError) -> list[LocatedViolation]:
@@ -78,7 +89,9 @@ def section_path(value: Any, section: str, field: str) -> Path:  # noqa: ANN401 
 def _without_added_variant(value: Any, path: Path) -> Path:  # noqa: ANN401 - the document's value
     """Count variants as the document does, not as the recipe with its added uncompressed one does."""
     index = next(iter(path[2:3]), None)
-    stated = (value.get("compress") or {}).get("variants") or []
-    added = not any(isinstance(one, dict) and one.get("name") == requests.UNCOMPRESSED for one in stated)
+    stated = (value.get("compress") or {}).get("variants")
+    added = isinstance(stated, list) and not any(
+        isinstance(one, dict) and one.get("name") == requests.UNCOMPRESSED for one in stated
+    )
     shifted = added and isinstance(index, int) and index > 0
     return (*path[:2], index - 1, *path[3:]) if shifted and isinstance(index, int) else path

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gateway.answers import answer, page, router
 from gateway.context import Here
+from gateway.lineage import check_unused_dataset
 from gateway.parameters import (
     Body,
     Int64,
@@ -162,8 +163,19 @@ async def get_version(project: Project, ref: RefPath, here: Here) -> Response:
 
 
 @routes.delete("/{ref}", status_code=204, summary="Delete a version", responses=NOTHING | problems(404, 409))
-async def delete_version(project: Project, ref: RefPath, here: Here) -> Response:
-    """Delete a version; its bytes go with the next collection, if nothing else needs them."""
+async def delete_version(
+    project: Project,
+    ref: RefPath,
+    here: Here,
+    force: Annotated[bool, Query(description="Delete it even if runs or models came from it.")] = False,
+) -> Response:
+    """Delete a version; its bytes go with the next collection, if nothing else needs them.
+
+    Refused while a run or a model version that came from it is kept, unless `force` is given.
+    """
+    if not force:
+        found = await acall(here.upstream.data.GetVersion, dataset_pb2.GetVersionRequest(project=project, ref=ref))
+        await check_unused_dataset(here.upstream, project, found.version.digest)
     await acall(here.upstream.data.DeleteVersion, dataset_pb2.DeleteVersionRequest(project=project, ref=ref))
     return Response(status_code=204)
 

@@ -11,6 +11,7 @@ from starlette.responses import StreamingResponse
 from gateway.answers import answer, page, router
 from gateway.archive import tar_stream
 from gateway.context import Actor, Here
+from gateway.lineage import check_unserved_model
 from gateway.parameters import (
     Body,
     FileBody,
@@ -142,8 +143,9 @@ async def get_version(project: Project, name: NamePath, version: VersionPath, he
     "/{name}/versions/{version}", status_code=204, summary="Delete a version", responses=NOTHING | problems(404, 409)
 )
 async def delete_version(project: Project, name: NamePath, version: VersionPath, here: Here) -> Response:
-    """Delete a version; refused while an alias points at it or another descends from it."""
+    """Delete a version; refused while an alias points at it, a deployment serves it or another descends from it."""
     found = await find(here, project, name, version)
+    await check_unserved_model(here.upstream, project, found.digest)
     request = registry_pb2.DeleteModelVersionRequest(project=project, ref=f"{name}/{found.number}")
     await acall(here.upstream.registry.DeleteModelVersion, request)
     return Response(status_code=204)

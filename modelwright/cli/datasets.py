@@ -157,7 +157,11 @@ def samples(
     )
 
 
-def delete(shell: Shell, ref: Annotated[str, REF]) -> None:
+def delete(
+    shell: Shell,
+    ref: Annotated[str, REF],
+    force: Annotated[bool, typer.Option("--force", help="Even if runs or models came from it.")] = False,
+) -> None:
     """Delete a version; its bytes go with the next collection unless something else needs them."""
-    shell.client.datasets.delete(ref)
+    shell.client.datasets.delete(ref, force=force)
     shell.output.line({"deleted": ref}, f"{ref} is deleted")

@@ -88,7 +88,12 @@ def cancel(
         state = shell.client.runs.get(target).state
     else:
         state = shell.client.lifecycles.cancel(target).state
-    shell.output.line({"id": target, "state": state}, f"{target} was asked to stop; it is {state}")
+    text = (
+        f"{target} has {state} already"
+        if state in ("succeeded", "failed")
+        else f"{target} was asked to stop; it is {state}"
+    )
+    shell.output.line({"id": target, "state": state}, text)
 
 
 def job_of(shell: Shell, target: str) -> str:

@@ -25,9 +25,13 @@ class Datasets(Resource):
         """Return a version."""
         return self._one(DatasetVersion, "GET", f"datasets/{part(ref)}", "version")
 
-    def delete(self, ref: str) -> None:
-        """Delete a version; its bytes go with the next collection unless something else needs them."""
-        self._none("DELETE", f"datasets/{part(ref)}")
+    def delete(self, ref: str, *, force: bool = False) -> None:
+        """Delete a version; its bytes go with the next collection unless something else needs them.
+
+        Raises:
+            ConflictError: runs or models came from it, and `force` is not given.
+        """
+        self._none("DELETE", f"datasets/{part(ref)}", params={"force": "true"} if force else None)
 
     def samples(self, ref: str, *, split: str = "", label: str = "", page_size: int = 0) -> Iterator[Sample]:
         """Yield the samples of a version; `split` and `label` narrow them."""

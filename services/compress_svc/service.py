@@ -190,12 +190,14 @@ def _checked(project: str, recipe: object, queue: str, key: str) -> Recipe:
     if len(key) > MAX_KEY_CHARS or not key.isprintable():
         message = f"idempotency_key must be printable and at most {MAX_KEY_CHARS} characters"
         violations.append(Violation(field="idempotency_key", message=message))
+    told = [found.message for found in violations]
     try:
         read = Recipe.from_mapping(recipe)
     except InvalidError as error:
         violations += error.violations
+        told.append(error.message)
     if violations:
-        raise InvalidError("; ".join(found.message for found in violations), violations=violations)
+        raise InvalidError("; ".join(told), violations=violations)
     return read
 
 

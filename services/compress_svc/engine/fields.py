@@ -18,7 +18,7 @@ class Fields:
     def reject(self, key: str, message: str) -> None:
         """Note a fault of the value at `key`; an empty key means the mapping itself."""
         field = ".".join(part for part in (self._path, key) if part)
-        self._violations.append(Violation(field=field, message=f"{field}: {message}"))
+        self._violations.append(Violation(field=field, message=message))
 
     def only(self, known: Iterable[str]) -> None:
         """Note every key that is not `known`, with the nearest that is."""

@@ -75,7 +75,9 @@ class Recipe:
         violations: list[Violation] = []
         recipe = _read(data, path, violations)
         if violations:
-            raise InvalidError("; ".join(found.message for found in violations), violations=violations)
+            raise InvalidError(
+                "; ".join(f"{found.field}: {found.message}" for found in violations), violations=violations
+            )
         return recipe
 
     def to_mapping(self) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def test_a_calibration_given_as_the_method_is_understood() -> None:
 
 @pytest.mark.parametrize("data", [None, [], "int8", {}, {"variants": []}, {"variants": {}}])
 def test_a_recipe_without_variants_says_what_one_looks_like(data: object) -> None:
-    assert any("variants" in message for message in faults(data).values())
+    assert any("variants" in f"{field}: {message}" for field, message in faults(data).items())
 
 
 def test_the_recipe_costs_the_control_plane_no_runtime() -> None:
