@@ -58,6 +58,8 @@ class Collector:
     def _sweep(self, unused: list[BlobStat]) -> Iterator[BlobStat]:
         for one in unused:
             try:
+                if self._blobs.age_s(one.digest) < one.age_s:
+                    continue  # Written again since it was listed: somebody wants it.
                 self._blobs.delete(one.digest)
             except ModelwrightError as error:
                 log.warning("blob %s stays for now: %s", one.digest, error.message)

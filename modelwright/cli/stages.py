@@ -77,10 +77,10 @@ def _compress(found: Mapping[str, Any]) -> list[str]:
 def _variant(one: Mapping[str, Any]) -> str:
     verdict = one.get("verdict")
     if isinstance(verdict, dict):
-        word = "pays" if verdict.get("pays") else "does not pay"
-        reason = str(verdict.get("reason") or "")
-        return f"{one.get('name', '')}: {word}" + (f" ({reason})" if reason else "")
-    return f"{one.get('name', '')}: {verdict or 'made'}"
+        word, reason = "pays" if verdict.get("pays") else "does not pay", verdict.get("reason")
+    else:
+        word, reason = str(verdict or "made"), one.get("reason")
+    return f"{one.get('name', '')}: {reason or word}"
 
 
 def _gate(found: Mapping[str, Any]) -> list[str]:
@@ -101,8 +101,8 @@ def _measured(found: Any) -> str:  # noqa: ANN401 - decoded JSON
         "accuracy": lambda value: f"accuracy {value:.2%}",
         "accuracy_drop": lambda value: f"drop {value:.2%}",
         "size_bytes": size,
-        "p50_ms": lambda value: f"p50 {number(value)} ms",
-        "p99_ms": lambda value: f"p99 {number(value)} ms",
+        "p50_ms": lambda value: f"p50 {value:.3g} ms",
+        "p99_ms": lambda value: f"p99 {value:.3g} ms",
         "speedup": lambda value: f"{value:.2f}x as fast",
     }
     return ", ".join(form(float(found[key])) for key, form in forms.items() if isinstance(found.get(key), int | float))

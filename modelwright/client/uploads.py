@@ -10,7 +10,7 @@ import httpx
 from modelwright.client.records import Upload, to_record
 from modelwright.client.resource import Resource, part
 from modelwright.client.tar import CHUNK_BYTES, FolderTar
-from services.common.digest import digest_file
+from services.common.digest import digest_file, digest_json
 from services.common.errors import ConflictError, InvalidError, NotFoundError, UnavailableError
 from services.common.ids import new_id
 
@@ -125,7 +125,7 @@ class Uploads(Resource):
         return upload
 
     def _find(self, filename: str, size: int, digest: str) -> Upload:
-        key = f"upload-{self.transport.settings.project}-{digest[7:]}-{size}"
+        key = "upload-" + digest_json([self.transport.settings.project, filename, size, digest])[7:]
         upload = self.create(filename, size, digest, key=key)
         try:
             return upload if upload.state == COMPLETE else self.get(upload.id)

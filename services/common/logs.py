@@ -33,4 +33,6 @@ def configure_logging(level: str, log_format: str) -> None:
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("alembic").setLevel("WARNING")
+    for name in ("alembic", "httpx", "uvicorn.error"):
+        # They tell each step or request at INFO.
+        logging.getLogger(name).setLevel("WARNING")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.digest import check_digest, digest_bytes, digest_file
-from services.common.errors import ModelwrightError
+from services.common.errors import ModelwrightError, NotFoundError
 from services.common.storage.files import written_aside
 from services.common.storage.store import Buffer, Storage
 
 PREFIX = "blobs/sha256/"
+FRESH_S = 6 * 3600.0
+"""An older blob is written again when it is put, so that a collector sees that it is wanted."""
 
 
 class CorruptError(ModelwrightError):
@@ -39,7 +41,7 @@ def blob_key(digest: str) -> str:
 
 
 class BlobStore:
-    """Blobs over any storage. Putting what is there already writes nothing."""
+    """Blobs over any storage. Putting what was put lately writes nothing."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -47,14 +49,14 @@ class BlobStore:
     def put_bytes(self, data: Buffer) -> str:
         """Keep the bytes and return their digest."""
         digest = "sha256:" + hashlib.sha256(data).hexdigest()
-        if not self.exists(digest):
+        if not self._is_fresh(digest):
             self.storage.put(blob_key(digest), data, digest=digest)
         return digest
 
     def put_file(self, path: Path) -> str:
         """Keep the file's bytes and return their digest. It must not change meanwhile."""
         digest = digest_file(path)
-        if not self.exists(digest):
+        if not self._is_fresh(digest):
             self.storage.put(blob_key(digest), path)
         return digest
 
@@ -70,7 +72,7 @@ class BlobStore:
             digest = "sha256:" + state.hexdigest()
             if expected and digest != expected:
                 raise CorruptError(f"the bytes received have digest {digest}, not {expected}; send them again")
-            return None if self.exists(digest) else blob_key(digest)
+            return None if self._is_fresh(digest) else blob_key(digest)
 
         self.storage.put_named(_hashed(chunks, state), name)
         return "sha256:" + state.hexdigest()
@@ -117,6 +119,10 @@ class BlobStore:
             digest = "sha256:" + found.key.removeprefix(PREFIX).replace("/", "")
             yield BlobStat(digest=digest, size=found.size, age_s=max(0.0, now_s - found.modified_s))
 
+    def age_s(self, digest: str) -> float:
+        """Return the seconds since the blob was written, or raise NotFoundError."""
+        return max(0.0, time.time() - self.storage.stat(blob_key(digest)).modified_s)
+
     def delete(self, digest: str) -> None:
         """Remove the blob; one that is absent is no error."""
         self.storage.delete(blob_key(digest))
@@ -124,6 +130,12 @@ class BlobStore:
     def presign_get(self, digest: str, expires_s: int = 3600) -> str | None:
         """Return an address that gives the blob without credentials, or None where the store has none."""
         return self.storage.presign_get(blob_key(digest), expires_s)
+
+    def _is_fresh(self, digest: str) -> bool:
+        try:
+            return self.age_s(digest) < FRESH_S
+        except NotFoundError:
+            return False
 
 
 def _hashed(chunks: Iterable[bytes], state: "hashlib._Hash") -> Iterator[bytes]:

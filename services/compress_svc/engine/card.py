@@ -86,7 +86,7 @@ def _pays_for(speed: Estimate, ratio: float) -> PaysFor:
 
 
 def _drop_words(drop: Estimate) -> str:
-    points = f"(95% interval {100 * drop.ci_low:+.2f} to {100 * drop.ci_high:+.2f})"
+    points = f"(95% interval {100 * drop.ci_low:+.2f} to {100 * drop.ci_high:+.2f} points)"
     if drop.value > 0:
         return f"loses {100 * drop.value:.2f} points of accuracy {points}"
     return (

@@ -47,6 +47,16 @@ def test_a_blob_that_is_there_is_not_written_again(storage: Storage, tmp_path: P
     assert storage.get(blob_key(digest)) == b"marked"
 
 
+def test_a_blob_put_again_after_long_is_young_again(tmp_path: Path) -> None:
+    blobs = BlobStore(FolderStorage(tmp_path))
+    digest = blobs.put_bytes(b"wanted")
+    day_ago = time.time() - 86_400
+    os.utime(tmp_path / blob_key(digest), (day_ago, day_ago))
+    assert blobs.age_s(digest) > 80_000
+    blobs.put_bytes(b"wanted")
+    assert blobs.age_s(digest) < 60
+
+
 def test_damaged_bytes_are_never_given_as_whole(storage: Storage, tmp_path: Path) -> None:
     blobs = BlobStore(storage)
     digest = blobs.put_bytes(b"data")
