@@ -35,6 +35,7 @@ from gateway.routers import (
     lifecycles,
     lineage,
     models,
+    presigned,
     runs,
     system,
     uploads,
@@ -48,6 +49,7 @@ from services.common.storage import BlobStore, open_storage
 
 STORAGE_THREADS = 16
 ROUTERS = (
+    presigned.routes,
     uploads.routes,
     blobs.routes,
     datasets.routes,

@@ -52,7 +52,7 @@ async def create_upload(project: Project, body: Announcement, here: Here) -> Res
 @routes.get("/{upload_id}", summary="Get an upload", responses=UPLOAD | problems(404))
 async def get_upload(project: Project, upload_id: IdPath, here: Here) -> Response:
     """Return an upload; `received` is where a cut one goes on."""
-    return answer(await _owned(here, project, upload_id))
+    return answer(await owned(here, project, upload_id))
 
 
 @routes.patch(
@@ -74,7 +74,7 @@ async def write_upload(
     offset: Annotated[int, Query(ge=0, le=INT64_MAX, description="Where these bytes begin: the upload's `received`.")],
 ) -> Response:
     """Append bytes. What arrived before a cut connection is kept; the answer says how far the upload is."""
-    upload = await _owned(here, project, upload_id)
+    upload = await owned(here, project, upload_id)
     if upload.state == dataset_pb2.UPLOAD_STATE_COMPLETE:
         raise ConflictError(f"upload {upload_id} is complete; use it, or announce another")
     if offset != upload.received:
@@ -92,13 +92,13 @@ async def write_upload(
         )
     except ClientDisconnect:
         return Response(status_code=499)  # Nobody reads it; what came is kept.
-    return answer(await _owned(here, project, upload_id))
+    return answer(await owned(here, project, upload_id))
 
 
 @routes.post("/{upload_id}:complete", summary="Complete an upload", responses=UPLOAD | problems(404, 409))
 async def complete_upload(project: Project, upload_id: IdPath, here: Here) -> Response:
     """Close an upload whose bytes have all arrived; its digest is checked."""
-    await _owned(here, project, upload_id)
+    await owned(here, project, upload_id)
     request = dataset_pb2.CompleteUploadRequest(id=upload_id)
     return answer((await acall(here.upstream.data.CompleteUpload, request, timeout_s=600)).upload)
 
@@ -106,12 +106,13 @@ async def complete_upload(project: Project, upload_id: IdPath, here: Here) -> Re
 @routes.delete("/{upload_id}", status_code=204, summary="Give up an upload", responses=NOTHING | problems(404, 409))
 async def delete_upload(project: Project, upload_id: IdPath, here: Here) -> Response:
     """Delete an upload and the bytes it received."""
-    await _owned(here, project, upload_id)
+    await owned(here, project, upload_id)
     await acall(here.upstream.data.DeleteUpload, dataset_pb2.DeleteUploadRequest(id=upload_id))
     return Response(status_code=204)
 
 
-async def _owned(here: Here, project: str, upload_id: str) -> dataset_pb2.Upload:
+async def owned(here: Here, project: str, upload_id: str) -> dataset_pb2.Upload:
+    """Return the upload if it is the project's."""
     found = await acall(here.upstream.data.GetUpload, dataset_pb2.GetUploadRequest(id=upload_id))
     upload: dataset_pb2.Upload = found.upload
     if upload.project != project:

@@ -77,6 +77,12 @@ class Uploads(Resource):
         """Return the upload, with how much of it has arrived."""
         return self._one(Upload, "GET", f"uploads/{part(upload_id)}", "upload")
 
+    def push_direct(self, path: Path) -> Upload:
+        """Send a file straight to the object store by presigned addresses; see `modelwright.client.direct`."""
+        from modelwright.client.direct import push_direct  # noqa: PLC0415 - seldom needed
+
+        return push_direct(self, path)
+
     def create(self, filename: str, size: int, digest: str = "", *, key: str | None = None) -> Upload:
         """Announce `size` bytes; bytes whose digest the server knows are complete at once."""
         body = {"filename": filename, "size": size, "digest": digest}
