@@ -92,6 +92,8 @@ def run(home: Path, port: int) -> None:
     home = home.absolute()
     with _open_lock(home, port) as lock:
         _hold(lock, home)
+        # One that was killed left this behind; it would pass for ours.
+        (home / "platform.json").unlink(missing_ok=True)
         environment = _environment(home)
         os.environ.update(environment)
         settings = CommonSettings()
@@ -214,7 +216,7 @@ def _announce(home: Path, url: str, addresses: dict[str, str]) -> None:
 def _wait_until_ready(home: Path, process: "subprocess.Popen[bytes]", output: Path, before: int) -> dict[str, Any]:
     deadline = time.monotonic() + READY_TIMEOUT_S
     while process.poll() is None and time.monotonic() < deadline:
-        if found := status(home):
+        if (found := status(home)) and found["pid"] == process.pid:
             return found
         time.sleep(0.02)
     process.terminate()

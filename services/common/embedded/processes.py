@@ -1,4 +1,7 @@
-"""Child processes of the embedded form: started together, restarted when they die, stopped together."""
+"""Child processes of the embedded form: started together, restarted when they die, stopped together.
+
+A platform that is killed takes them along: they are tethered to the threads that started them.
+"""
 
 import logging
 import os
@@ -9,6 +12,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from services.common.embedded.tether import tethered
 
 log = logging.getLogger("modelwright")
 
@@ -47,7 +52,7 @@ class Household:
     def __init__(self, logs: Path, grace_s: float) -> None:
         self._logs, self._grace_s = logs, grace_s
         self._children: list[Child] = []
-        self._stopping = threading.Event()
+        self._stopping, self._settled, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="household", daemon=True)
 
     def start(self, child: Child) -> None:
@@ -61,15 +66,16 @@ class Household:
         """Stop the children in reverse order: each gets SIGTERM and its grace."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._settled.wait()
         for child in reversed(self._children):
             _end(child, self._grace_s)
+        self._ended.set()
 
     def _launch(self, child: Child) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{child.name}.log").open("ab") as output:
             child.process = subprocess.Popen(
-                child.command,
+                tethered(child.command),
                 env={**os.environ, **child.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -84,6 +90,9 @@ class Household:
             for child in self._children:
                 if not child.is_running:
                     self._revive(child)
+        self._settled.set()
+        # Those that this thread revived live as long as it does.
+        self._ended.wait()
 
     def _revive(self, child: Child) -> None:
         now = time.monotonic()

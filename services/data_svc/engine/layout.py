@@ -180,5 +180,5 @@ def _row_problem(row: dict[str, str], path: str | None, layout: Layout) -> str:
     if path is None:
         return f"names {row['path']!r}, which is not among the files"
     if path in layout.places:
-        return f"names {row['path']!r} a second time"
+        return f"names {row['path']!r} a second time; keep one row"
     return "" if row["label"] else f"gives {row['path']!r} no label"

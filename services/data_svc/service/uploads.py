@@ -163,7 +163,7 @@ class UploadService:
         if digest:
             check_digest(digest, "digest")
         if size < 1:
-            raise InvalidError(f"size is {size}; an upload has at least one byte", field="size")
+            raise InvalidError(f"{filename!r} has size {size}; an upload has at least one byte", field="size")
         if size > self._settings.max_upload_bytes:
             raise TooLargeError(f"the file has {size} bytes; the limit is {self._settings.max_upload_bytes}")
 

@@ -36,7 +36,7 @@ def test_a_table_must_name_every_file_and_only_files() -> None:
     table = "path,label\na.png,0\na.png,1\nz.png,1\nb.png,\n"
     faults = lay(["a.png", "b.png", "c.png"], root_=table)[1]
     assert faults == [
-        "labels.csv line 3: names 'a.png' a second time",
+        "labels.csv line 3: names 'a.png' a second time; keep one row",
         "labels.csv line 4: names 'z.png', which is not among the files",
         "labels.csv line 5: gives 'b.png' no label",
         "b.png: has no row in labels.csv",

@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, insert, select, text
@@ -91,3 +92,10 @@ def test_a_database_that_is_away_is_named_without_its_password():
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/x does not answer") as caught:
         database.ping()
     assert "secret" not in caught.value.message
+
+
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "d.sqlite").write_bytes(b"no database" * 1000)
+    database = Database(f"sqlite:///{tmp_path / 'd.sqlite'}", "train_svc", MetaData())
+    with pytest.raises(UnavailableError, match=r"d\.sqlite is damaged .*restore it"):
+        database.ping()
