@@ -40,7 +40,7 @@ async def presign_blob(project: Project, digest: DigestPath, here: Here, expires
     return _address(await asyncio.to_thread(here.blobs.presign_get, digest, expires_s), "GET", expires_s)
 
 
-@routes.post("/uploads/{upload_id}:presign", summary="Presign a part", responses=ADDRESS | problems(404, 409))
+@routes.post("/uploads/{upload_id}:presign", summary="Presign a part", responses=ADDRESS | problems(400, 404, 409))
 async def presign_part(
     project: Project, upload_id: IdPath, body: Part, here: Here, expires_s: Expiry = 3600
 ) -> Response:
@@ -50,7 +50,7 @@ async def presign_part(
     return _address(await asyncio.to_thread(here.blobs.storage.presign_put, key, expires_s), "PUT", expires_s)
 
 
-@routes.post("/uploads/{upload_id}:record", summary="Record a part", responses=UPLOAD | problems(404, 409))
+@routes.post("/uploads/{upload_id}:record", summary="Record a part", responses=UPLOAD | problems(400, 404, 409))
 async def record_part(project: Project, upload_id: IdPath, body: Part, here: Here) -> Response:
     """Note a part that was put to its presigned address. Its bytes are verified when the upload is used."""
     await owned(here, project, upload_id)
