@@ -33,14 +33,14 @@ class Catalog:
         if not held:
             reason = self.expected.get(model)
             if reason is not None:
-                raise NotFoundError(f"model '{model}' is not ready: {reason or 'it is being loaded'}")
-            raise NotFoundError(f"no model '{model}' is loaded{nearest(model, self._held)}")
+                raise NotFoundError(f"model {model!r} is not ready: {reason or 'it is being loaded'}")
+            raise NotFoundError(f"no model {model!r} is loaded{nearest(model, self._held)}")
         if not version:
             return held[-1]
         for generation in reversed(held):
             if generation.identity.version == version:
                 return generation
-        raise NotFoundError(f"model '{model}' has no version '{version}'; loaded: {', '.join(self.versions(model))}")
+        raise NotFoundError(f"model {model!r} has no version {version!r}; loaded: {', '.join(self.versions(model))}")
 
     def versions(self, model: str) -> list[str]:
         """Return the versions held, the one that takes the traffic last."""

@@ -148,7 +148,7 @@ class Generation:
         feeds: dict[str, Array] = {}
         for tensor in inputs:
             if tensor.name in feeds:
-                raise InvalidError(f"input '{tensor.name}' came twice", field=f"inputs.{tensor.name}")
+                raise InvalidError(f"input {tensor.name!r} came twice", field=f"inputs.{tensor.name}")
             if tensor.name == RAW_INPUT and tensor.kind is BYTES and self._takes_pictures():
                 feeds[self.signature.inputs[0].name] = await self._prepare(tensor.array)
                 continue
@@ -175,14 +175,14 @@ class Generation:
         if not wanted.classes:
             return Tensor(name=wanted.name, kind=kind, array=array)
         if kind is BYTES:
-            raise InvalidError(f"output '{wanted.name}' holds strings, which have no classes", field="outputs")
+            raise InvalidError(f"output {wanted.name!r} holds strings, which have no classes", field="outputs")
         scores = from_bf16(array) if kind.name == "BF16" else array
         return Tensor(name=wanted.name, kind=BYTES, array=self.pipeline.classify(scores, wanted.classes))
 
     def _labels(self, outputs: Mapping[str, Array], classes: int) -> Tensor:
         spec = self.signature.outputs[0]
         if spec.kind is BYTES:
-            raise InvalidError(f"output '{spec.name}' holds strings, which have no classes", field="classification")
+            raise InvalidError(f"output {spec.name!r} holds strings, which have no classes", field="classification")
         scores = probabilities(outputs[spec.name], bf16=spec.kind.name == "BF16")
         return Tensor(name=LABELS_OUTPUT, kind=BYTES, array=self.pipeline.classify(scores, classes))
 

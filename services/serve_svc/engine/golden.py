@@ -91,7 +91,7 @@ def _compare_numbers(name: str, have: Array, want: Array, signature: Signature) 
 
 def _refuse(name: str, fault: str) -> None:
     raise InvalidError(
-        f"golden replay: output '{name}' {fault}; the model does not give here what it gave at export, so it takes "
+        f"golden replay: output {name!r} {fault}; the model does not give here what it gave at export, so it takes "
         "no traffic: export it again, or widen `golden` in signature.json if this is rounding",
         field=f"outputs.{name}",
     )

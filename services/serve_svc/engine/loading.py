@@ -73,13 +73,13 @@ def check_signature(signature: Signature, graph: Signature) -> None:
         for spec in said:
             if spec.name not in have:
                 raise InvalidError(
-                    f"signature.json names the {role} '{spec.name}', but the graph has "
-                    + ", ".join(f"'{name}'" for name in have),
+                    f"signature.json names the {role} {spec.name!r}, but the graph has "
+                    + ", ".join(f"{name!r}" for name in have),
                     field="signature.json",
                 )
             if have[spec.name].kind is not spec.kind:
                 raise InvalidError(
-                    f"signature.json says {role} '{spec.name}' is {spec.kind.name}, but the graph says "
+                    f"signature.json says {role} {spec.name!r} is {spec.kind.name}, but the graph says "
                     f"{have[spec.name].kind.name}",
                     field="signature.json",
                 )

@@ -37,7 +37,7 @@ class Pipeline:
         """
         if self.preprocess is None:
             raise InvalidError(
-                f"this model takes no raw pictures (its package has no preprocess.yaml); send '{spec.name}' as "
+                f"this model takes no raw pictures (its package has no preprocess.yaml); send {spec.name!r} as "
                 f"{spec.kind.name} of shape {list(spec.shape)}",
                 field="inputs",
             )

@@ -119,4 +119,4 @@ def _texts(array: Array, name: str) -> Array:
         texts[:] = [e.decode() if isinstance(e, bytes) else str(e) for e in array.ravel()]
         return texts.reshape(array.shape)
     except UnicodeDecodeError as error:
-        raise InvalidError(f"input '{name}' takes UTF-8 text: {error}", field=f"inputs.{name}") from error
+        raise InvalidError(f"input {name!r} takes UTF-8 text: {error}", field=f"inputs.{name}") from error

@@ -25,13 +25,13 @@ class TensorSpec:
         """Refuse a tensor of another type or shape."""
         if kind is not self.kind:
             raise InvalidError(
-                f"input '{self.name}' takes {self.kind.name}, but {kind.name} came", field=f"inputs.{self.name}"
+                f"input {self.name!r} takes {self.kind.name}, but {kind.name} came", field=f"inputs.{self.name}"
             )
         if len(shape) != len(self.shape) or any(
             want not in (ANY, got) or got < 0 for want, got in zip(self.shape, shape, strict=True)
         ):
             raise InvalidError(
-                f"input '{self.name}' takes shape {list(self.shape)} (-1: any size), but {list(shape)} came",
+                f"input {self.name!r} takes shape {list(self.shape)} (-1: any size), but {list(shape)} came",
                 field=f"inputs.{self.name}",
             )
 
@@ -74,11 +74,11 @@ def _find(specs: Sequence[TensorSpec], name: str, role: str) -> TensorSpec:
         if spec.name == name:
             return spec
     hint = nearest(name, [spec.name for spec in specs])
-    raise InvalidError(f"the model has no {role} '{name}'{hint}; it has {_names(specs)}", field=f"{role}s")
+    raise InvalidError(f"the model has no {role} {name!r}{hint}; it has {_names(specs)}", field=f"{role}s")
 
 
 def _names(specs: Iterable[TensorSpec]) -> str:
-    return ", ".join(f"'{spec.name}'" for spec in specs)
+    return ", ".join(f"{spec.name!r}" for spec in specs)
 
 
 def read_signature(text: bytes, where: str) -> Signature:
@@ -119,6 +119,6 @@ def graph_specs(arguments: Iterable[Any], where: str) -> tuple[TensorSpec, ...]:
 def _graph_spec(argument: Any, where: str) -> TensorSpec:  # noqa: ANN401 - ONNX Runtime's NodeArg
     kind = BY_ORT.get(argument.type)
     if kind is None:
-        raise InvalidError(f"{where}: '{argument.name}' is a {argument.type}, which cannot be served", field=where)
+        raise InvalidError(f"{where}: {argument.name!r} is a {argument.type}, which cannot be served", field=where)
     shape = tuple(size if isinstance(size, int) and size >= 0 else ANY for size in argument.shape or ())
     return TensorSpec(name=argument.name, kind=kind, shape=shape)

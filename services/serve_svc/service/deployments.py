@@ -157,7 +157,7 @@ class Deployments:
             found = repository.find_named(session, name)
         self._check_owner(found, project)
         if found is None:
-            raise ConflictError(f"deployment '{name}' was deleted at the same moment; try again")
+            raise ConflictError(f"deployment {name!r} was deleted at the same moment; try again")
         if found.model_ref != model_ref:
             repository.set_model_ref(session, found.id, model_ref)
         return found
@@ -189,22 +189,22 @@ class Deployments:
             for revision in history:
                 if revision.number == number:
                     return revision
-            raise NotFoundError(f"deployment '{name}' has no revision {number}; the newest is {history[0].number}")
+            raise NotFoundError(f"deployment {name!r} has no revision {number}; the newest is {history[0].number}")
         before = [r for r in history if r.state is RevisionState.RETIRED and r.activated_at is not None]
         if not before:
-            raise ConflictError(f"deployment '{name}' has no earlier revision that was active; nothing to go back to")
+            raise ConflictError(f"deployment {name!r} has no earlier revision that was active; nothing to go back to")
         return max(before, key=lambda revision: revision.activated_at or 0.0)
 
     def _owned(self, session: Session, project: str, name: str, found: Deployment | None) -> Deployment:
         if found is None or found.project != project:
             hint = nearest(name, repository.names(session, project))
-            raise NotFoundError(f"project '{project}' has no deployment '{name}'{hint}")
+            raise NotFoundError(f"project {project!r} has no deployment {name!r}{hint}")
         return found
 
     def _check_owner(self, found: Deployment | None, project: str) -> None:
         if found and found.project != project:
             raise ConflictError(
-                f"the name '{found.name}' is taken by a deployment of project '{found.project}'; names are those of "
+                f"the name {found.name!r} is taken by a deployment of project {found.project!r}; names are those of "
                 "the inference protocol, which knows no projects, so choose another"
             )
 

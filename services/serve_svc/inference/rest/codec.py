@@ -111,7 +111,7 @@ def _inputs(entries: list[Any], tail: memoryview) -> list[Tensor]:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise InvalidError('each input is an object with "name", "datatype", "shape" and "data"', field="inputs")
         name = entry["name"]
-        where = f"input '{name}'"
+        where = f"input {name!r}"
         kind = datatype(entry.get("datatype", ""), where)
         shape = check_shape(entry.get("shape"), where)
         parameters = _parameters(entry, where)
@@ -150,7 +150,7 @@ def _parameters(entry: dict[str, Any], where: str) -> dict[str, Any]:
 def _number(parameters: dict[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
     if type(value) is not int or value < 0:
-        raise InvalidError(f"parameter '{name}' must be a whole number, not {value!r}", field=name)
+        raise InvalidError(f"parameter {name!r} must be a whole number, not {value!r}", field=name)
     return value
 
 
@@ -166,7 +166,7 @@ def encode(call: Call, generation: Generation, tensors: list[Tensor]) -> HttpRes
             entry["parameters"] = {"binary_data_size": len(raw)}
             raws.append(raw)
         else:
-            entry["data"] = to_list(tensor.array, tensor.kind, f"output '{tensor.name}'")
+            entry["data"] = to_list(tensor.array, tensor.kind, f"output {tensor.name!r}")
         outputs.append(entry)
     head = orjson.dumps(
         {
