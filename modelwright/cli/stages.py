@@ -38,11 +38,8 @@ def figures(stage: "Stage") -> str:
 
 
 def digest(stage: "Stage") -> str:
-    """Return the digests of what a stage made, in the order of its figures."""
-    found = stage.result if isinstance(stage.result, dict) else {}
-    if stage.name == "compress":
-        return "\n".join(short(str(one.get("digest") or "-")) for one in _dicts(found.get("variants")))
-    return short(stage.digest)
+    """Return the digest of what a stage made; those of variants stand with their figures, which may take many lines."""
+    return "" if stage.name == "compress" else short(stage.digest)
 
 
 def addresses(stage: "Stage") -> list[str]:
@@ -80,7 +77,8 @@ def _variant(one: Mapping[str, Any]) -> str:
         word, reason = "pays" if verdict.get("pays") else "does not pay", verdict.get("reason")
     else:
         word, reason = str(verdict or "made"), one.get("reason")
-    return f"{one.get('name', '')}: {reason or word}"
+    names = " ".join(part for part in (str(one.get("name", "")), short(str(one.get("digest") or ""))) if part)
+    return f"{names}: {reason or word}"
 
 
 def _gate(found: Mapping[str, Any]) -> list[str]:
