@@ -64,7 +64,14 @@ def run_block(block: Block, folder: Path, environment: dict[str, str]) -> None:
     else:
         command = [sys.executable, "-c", block.text]
     done = subprocess.run(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
     )
     said = f"{block.text}\nexited with {done.returncode} and said:\n{done.stdout}"
     assert done.returncode == int((block.given("exit") or ["0"])[0]), said
