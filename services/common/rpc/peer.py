@@ -18,6 +18,8 @@ from services.common.settings import TlsSettings
 S = TypeVar("S")
 
 DEADLINE_S = 30.0
+INTERACTIVE_DEADLINE_S = 10.0
+"""Of calls from asyncio: somebody looks at a screen."""
 
 SERVICES = {
     "modelwright.common.v1.JobService": [
@@ -155,7 +157,7 @@ def stream(method: Any, request: Message, *, timeout_s: float | None = None) -> 
         answers.cancel()
 
 
-async def acall(method: Any, request: Message, *, timeout_s: float = DEADLINE_S, wait: bool = True) -> Any:  # noqa: ANN401
+async def acall(method: Any, request: Message, *, timeout_s: float = INTERACTIVE_DEADLINE_S, wait: bool = True) -> Any:  # noqa: ANN401
     """Call a unary method from asyncio; see `call`."""
     try:
         return await method(request, timeout=timeout_s, metadata=_metadata(), wait_for_ready=wait)
