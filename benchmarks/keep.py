@@ -1,6 +1,7 @@
 """Keeps what benchmarks measure, with the machine that they ran on, and prints it as one table."""
 
 import json
+import math
 import os
 import platform
 import time
@@ -12,16 +13,36 @@ from typing import Any
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("grpcio", "sqlalchemy", "psycopg", "protobuf", "torch", "onnxruntime", "pyarrow", "fastapi")
 
+LOAD_BEFORE = os.getloadavg()
+"""What else the machine did when the program started; afterwards its own work counts too."""
+
 Row = Mapping[str, Any]
 
 
-def record(name: str, rows: Sequence[Row]) -> Path:
-    """Print the rows as a table, write them to `results/NAME.json` and return its path."""
-    print(table(rows))
+def record(name: str, rows: Sequence[Row], figures: Sequence[Row] = ()) -> Path:
+    """Print rows and figures as tables, write them to `results/NAME.json` and return its path."""
+    for found in filter(None, (rows, figures)):
+        print(table(found), end="\n\n", flush=True)
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
-    path.write_text(json.dumps({"benchmark": name, **surroundings(), "rows": list(rows)}, indent=2) + "\n")
+    kept = {"benchmark": name, **surroundings(), "rows": list(rows), "figures": list(figures)}
+    path.write_text(json.dumps(kept, indent=2) + "\n")
     return path
+
+
+def figure(
+    what: str, measured: float, unit: str, *, under: float = math.inf, over: float = -math.inf, peer: str = "-"
+) -> Row:
+    """Return a figure beside its target, one of `under` and `over`, and what others reach."""
+    bound = f"under {under:,g}" if under < math.inf else f"over {over:,g}"
+    shown = f"{measured:,.0f}" if abs(measured) >= 1000 else f"{measured:.3g}"
+    return {
+        "figure": what,
+        "target": f"{bound} {unit}",
+        "measured": f"{shown} {unit}",
+        "peer": peer,
+        "met": "yes" if over < measured < under else "NO",
+    }
 
 
 def surroundings() -> dict[str, Any]:
@@ -31,7 +52,8 @@ def surroundings() -> dict[str, Any]:
         "machine": processor(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "load_before": [round(load, 2) for load in LOAD_BEFORE],
+        "load_after": [round(load, 2) for load in os.getloadavg()],
         "versions": {"python": platform.python_version(), **versions()},
     }
 

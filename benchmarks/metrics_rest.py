@@ -3,9 +3,9 @@
 Both servers are real processes on this machine, one after the other, and answer once the points are durable.
 Target: over 20 times MLflow's rate, with p50 under 20 ms.
 
-    python -m benchmarks.metrics_rest [--seconds 10] [--without-mlflow]
+    python -m benchmarks.metrics_rest [--seconds 10]
 
-MLflow runs from the environment MLFLOW_VENV; without one it is installed into a temporary folder.
+One client process (aiohttp, 20 connections kept alive) asks both in the same way.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,11 @@ from typing import Any
 import aiohttp
 import orjson
 
-from benchmarks.keep import record
+from benchmarks.keep import Row, figure, record
+from benchmarks.peer import mlflow_command, mlflow_environment, mlflow_home, mlflow_version
 
 CLIENTS = 20
 POINTS = 10
-MLFLOW = "mlflow==3.18.0"
 START_TIMEOUT_S = 120
 Send = Callable[[aiohttp.ClientSession, str, int], Awaitable[None]]
 Open = Callable[[aiohttp.ClientSession], Awaitable[str]]
@@ -51,17 +50,27 @@ def main() -> None:
     """Measure both and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each server is asked")
-    parser.add_argument("--without-mlflow", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, our_servers(Path(folder)) as servers:
         rows = [{"server": "modelwright", **asyncio.run(measure(servers.gateway, our_run, log_ours, options.seconds))}]
-    if not options.without_mlflow:
-        with tempfile.TemporaryDirectory() as folder, mlflow_server(Path(folder)) as url:
-            measured = asyncio.run(measure(url, mlflow_run, log_mlflow, options.seconds))
-            rows.append({"server": mlflow_version(), **measured})
-        for row in rows:
-            row["times_mlflow"] = round(row["points_per_s"] / rows[1]["points_per_s"], 1)
-    record("metrics_rest", rows)
+    with mlflow_home() as home:
+        if home is not None:
+            with tempfile.TemporaryDirectory() as folder, mlflow_server(home, Path(folder)) as url:
+                measured = asyncio.run(measure(url, mlflow_run, log_mlflow, options.seconds))
+            rows.append({"server": mlflow_version(home), **measured})
+    record("metrics_rest", rows, figures(rows))
+
+
+def figures(rows: list[dict[str, Any]]) -> list[Row]:
+    """Return both figures of the table; the one beside MLflow only where it was measured."""
+    ours, *peers = rows
+    found = [figure("metrics over REST, p50", ours["p50_ms"], "ms", under=20)]
+    for peer in peers:
+        found[0] = {**found[0], "peer": f"{peer['p50_ms']:.0f} ms"}
+        times, rate = ours["points_per_s"] / peer["points_per_s"], f"{peer['points_per_s']:,} points/s"
+        what = f"metrics over REST ({ours['points_per_s']:,} points/s), of MLflow's rate"
+        found.append(figure(what, times, "times", over=20, peer=rate))
+    return found
 
 
 async def measure(url: str, open_run: Open, send: Send, seconds: float) -> dict[str, Any]:
@@ -140,33 +149,11 @@ def our_servers(folder: Path) -> Iterator[Servers]:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path) -> Iterator[str]:
+def mlflow_server(home: Path, folder: Path) -> Iterator[str]:
     """Run MLflow's server on SQLite with 2 workers and give its address."""
-    home = Path(os.environ["MLFLOW_VENV"]) if "MLFLOW_VENV" in os.environ else install_mlflow(folder)
     port = free_port()
-    command = [str(home / "bin" / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2"]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.sqlite'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    path = f"{home / 'bin'}:{os.environ['PATH']}"
-    with running([command], {**os.environ, "PATH": path}, (port,)):
+    with running([mlflow_command(home, folder, port, "--workers", "2")], mlflow_environment(home), (port,)):
         yield f"http://127.0.0.1:{port}"
-
-
-def mlflow_version() -> str:
-    """Return the name and version of the MLflow that is measured."""
-    home = os.environ.get("MLFLOW_VENV", "")
-    if not home:
-        return MLFLOW
-    command = [f"{home}/bin/python", "-c", "from importlib.metadata import version; print(version('mlflow'))"]
-    return "mlflow==" + subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def install_mlflow(folder: Path) -> Path:
-    """Install MLflow into an environment of its own and return it."""
-    home = folder / "mlflow"
-    venv.create(home, with_pip=True)
-    subprocess.run([home / "bin" / "pip", "install", "--quiet", MLFLOW], check=True)
-    return home
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import insert, text
 
-from benchmarks.keep import record
+from benchmarks.keep import Row, figure, record
 from benchmarks.train_server import database, serving
 from proto.gen.modelwright.train.v1 import run_pb2 as pb
 from proto.gen.modelwright.train.v1.run_pb2_grpc import RunServiceStub
@@ -23,6 +23,7 @@ from services.common.rpc import Peer, call
 from services.train_svc.models import METADATA, SCHEMA
 from services.train_svc.models.tables import metric_last, names, run_values, runs
 
+COUNTED = "metric and param"
 SEARCHES = {
     "metric and param, 1 in 100": ("metrics.accuracy > 0.9 and params.lr = '0.001'", ""),
     "metric and param, by the metric": ("metrics.accuracy > 0.9 and params.lr = '0.001'", "metrics.accuracy desc"),
@@ -53,7 +54,13 @@ def main() -> None:
             fill(url, options.runs)
             with serving(url, folder) as address:
                 rows += [{"database": kind, "runs": options.runs, **row} for row in measure(address, options.repeats)]
-    record("run_search", rows)
+    record("run_search", rows, [figure_of(rows, kind) for kind in ("sqlite", "postgresql")])
+
+
+def figure_of(rows: list[dict[str, Any]], kind: str) -> Row:
+    """Return the figure of the searches by a metric and a parameter: the slowest of them."""
+    slowest = max(row["p95_ms"] for row in rows if row["database"] == kind and row["search"].startswith(COUNTED))
+    return figure(f"run search by a metric and a parameter, p95, {kind}", slowest, "ms", under=100)
 
 
 def measure(address: str, repeats: int) -> Iterator[dict[str, Any]]:

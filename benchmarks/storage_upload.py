@@ -9,10 +9,7 @@ them.
 import asyncio
 import io
 import os
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,30 +19,12 @@ from pathlib import Path
 from minio import Minio
 
 from benchmarks.keep import record
+from benchmarks.s3 import KEY, SECRET, s3_server
 from services.common.settings import CommonSettings
 from services.common.storage import Storage, open_storage, write_parts, write_parts_sync
 
-KEY, SECRET = "benchmark-key", "benchmark-secret"
 CHUNK_BYTES = 64 << 10
 ROUNDS = 10
-
-
-def serve(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the S3 server on a free port and wait until it listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    rclone = shutil.which("rclone") or str(Path(sys.executable).parent / "rclone")
-    command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{KEY},{SECRET}"]
-    command += ["--vfs-cache-mode", "writes", "--cache-dir", str(folder / "cache"), str(folder / "store")]
-    (folder / "store").mkdir()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return process, port
-        time.sleep(0.05)
-    raise RuntimeError("rclone did not start")
 
 
 def ways(storage: Storage, sdk: Minio, data: bytes) -> dict[str, Callable[[int], object]]:
@@ -76,33 +55,28 @@ def main() -> None:
     """Measure and print."""
     size_mib = int(sys.argv[1]) if len(sys.argv) > 1 else 256
     data = os.urandom(size_mib << 20)
-    with tempfile.TemporaryDirectory() as folder:
-        process, port = serve(Path(folder))
-        try:
-            endpoint = f"127.0.0.1:{port}"
-            storage = open_storage(
-                CommonSettings(
-                    storage_url="s3://bench",
-                    s3_endpoint=f"http://{endpoint}",
-                    s3_access_key=KEY,
-                    s3_secret_key=SECRET,
-                )
-            )
-            sdk = Minio(endpoint=endpoint, access_key=KEY, secret_key=SECRET, secure=False, region="us-east-1")
-            compared = ways(storage, sdk, data)
-            seconds: dict[str, list[float]] = {}
-            for number in range(ROUNDS):
-                turns = list(compared.items())
-                for name, way in turns[number % len(turns) :] + turns[: number % len(turns)]:
-                    start = time.perf_counter()
-                    way(number)
-                    seconds.setdefault(name, []).append(time.perf_counter() - start)
-                    for found in list(storage.list()):
-                        storage.delete(found.key)
-        finally:
-            process.kill()
-            process.wait()
+    with tempfile.TemporaryDirectory() as folder, s3_server(Path(folder)) as endpoint:
+        settings = CommonSettings(
+            storage_url="s3://bench", s3_endpoint=f"http://{endpoint}", s3_access_key=KEY, s3_secret_key=SECRET
+        )
+        sdk = Minio(endpoint=endpoint, access_key=KEY, secret_key=SECRET, secure=False, region="us-east-1")
+        seconds = measure(open_storage(settings), sdk, data)
     report(size_mib, seconds)
+
+
+def measure(storage: Storage, sdk: Minio, data: bytes) -> dict[str, list[float]]:
+    """Return the seconds of each way; they take turns, and each begins as often as the others."""
+    turns = list(ways(storage, sdk, data).items())
+    seconds: dict[str, list[float]] = {}
+    for number in range(ROUNDS):
+        first = number % len(turns)
+        for name, way in turns[first:] + turns[:first]:
+            start = time.perf_counter()
+            way(number)
+            seconds.setdefault(name, []).append(time.perf_counter() - start)
+            for found in list(storage.list()):
+                storage.delete(found.key)
+    return seconds
 
 
 def report(size_mib: int, seconds: dict[str, list[float]]) -> None:
