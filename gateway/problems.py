@@ -40,6 +40,14 @@ STATUSES: dict[type[ModelwrightError], int] = {
     ModelwrightError: 500,
 }
 
+PATTERN_CURES = {
+    "[A-Za-z0-9._-]{0,127}": "is not a valid name: use 1 to 128 letters, digits, '.', '_' or '-', and begin with a "
+    "letter or digit",
+    "[A-Za-z0-9._:@/-]": "is not a reference; write a name, 'name:3', 'name@alias' or a digest",
+    "sha256:[0-9a-f]{64}": "is not a digest; one reads 'sha256:' and 64 hex digits",
+    r"[^\x00": "has control characters; leave them out",
+}
+"""What to say of a text that does not match, by a part of the pattern; a regular expression says it to few."""
 MAX_SHOWN = 300
 """Characters of a caller's own value that a message repeats."""
 
@@ -170,8 +178,14 @@ def _complaint(fault: Mapping[str, Any]) -> str:
         return "is missing; add it"
     if fault["type"] == "extra_forbidden":
         return "is not a field here; remove it or see /openapi.json for those there are"
+    if fault["type"] == "string_pattern_mismatch" and (cure := _pattern_cure(str(fault["ctx"]["pattern"]))):
+        return f"{str(value)[:60]!r} {cure}"
     shown = f" (got {str(value)[:60]!r})" if isinstance(value, str | int | float | bool) else ""
     return f"{message[:1].lower()}{message[1:]}{shown}"
+
+
+def _pattern_cure(pattern: str) -> str:
+    return next((cure for sign, cure in PATTERN_CURES.items() if sign in pattern), "")
 
 
 def _violation(one: Violation) -> dict[str, Any]:

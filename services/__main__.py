@@ -131,6 +131,8 @@ def _serve(home: Path, port: int, household: Household, environment: dict[str, s
         addresses.update(inference_rest=f"http://127.0.0.1:{rest}", inference_grpc=f"127.0.0.1:{grpc}")
         serve_gateway(port, on_ready=lambda url: _announce(home, url, addresses))
     finally:
+        # Workers first: what they checkpoint, and the jobs they give back, go to the services.
+        household.stop()
         for server in reversed(servers):
             server.stop()
 

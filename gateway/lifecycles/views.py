@@ -53,7 +53,7 @@ def stage_value(one: Stage, live: dict[str, Any]) -> dict[str, Any]:
         "error": one.error,
         "job_id": one.job_id,
         "job": job or None,
-        "run_id": (result or {}).get("run_id", ""),
+        "run_id": (result or {}).get("run_id") or (job.get("subject", "") if one.name == "train" else ""),
         "digest": _digest(one.name, result),
         "input_digest": one.input_digest,
         "figures": _figures(one.name, result),

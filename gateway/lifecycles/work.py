@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 PATIENCE_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Pauses between tries while a service is away; the last one repeats."""
+BRIEF = (
+    "id", "subject", "state", "progress", "eta_s", "message", "queue_position", "waiting_reason", "attempt", "worker"
+)  # fmt: skip
+"""What a lifecycle shows of a stage's job."""
 ENDED = (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED)
 
 
@@ -165,5 +169,4 @@ def _pauses() -> Any:  # noqa: ANN401 - an endless iterator of floats
 
 def _brief(job: job_pb2.Job) -> dict[str, Any]:
     shown = to_value(job)
-    keys = ("id", "state", "progress", "eta_s", "message", "queue_position", "waiting_reason", "attempt", "worker")
-    return {key: shown[key] for key in keys}
+    return {key: shown[key] for key in BRIEF}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from services.common.errors import InvalidError
+from services.common.names import check_name
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -39,6 +40,7 @@ class ClientSettings:
             )
         if not self.project:
             raise InvalidError("project is empty; give its name, for example 'default'", field="project")
+        check_name(self.project, "project")
 
     @property
     def is_loopback(self) -> bool:

@@ -17,6 +17,7 @@ class EmbeddedPlatform:
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
+        self.port = "0"
         self.environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("MODELWRIGHT_")},
             "MODELWRIGHT_HOME": str(home),
@@ -25,15 +26,17 @@ class EmbeddedPlatform:
         }
 
     def start(self):
+        """Start it, again where it was if it ran before."""
         from services.__main__ import status
 
-        command = [sys.executable, "-m", "services", "--home", str(self.home), "--port", "0"]
+        command = [sys.executable, "-m", "services", "--home", str(self.home), "--port", self.port]
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "platform.log").open("ab") as log:
             self.process = subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
         self.until(lambda: status(self.home) or self.process.poll() is not None, 60)
         assert self.process.poll() is None, (self.home / "platform.log").read_text()
-        self.url = status(self.home)["url"]
+        self.url, self.addresses = status(self.home)["url"], status(self.home)["addresses"]
+        self.port = self.url.rsplit(":", 1)[1]
 
     def client(self):
         from modelwright import Client
@@ -47,9 +50,20 @@ class EmbeddedPlatform:
                 return process
         raise AssertionError(f"no child {word}")
 
+    def worker(self):
+        """Start a second worker for training."""
+        address = {f"MODELWRIGHT_{name.upper()}_ADDRESS": self.addresses[f"{name}_svc"] for name in ("data", "train")}
+        command = [sys.executable, "-m", "services", "worker", "--services", "train_svc", "--queues", "cpu"]
+        with (self.home / "second.log").open("ab") as log:
+            return subprocess.Popen(command, env=self.environment | address, cwd=ROOT, stdout=log, stderr=log)
+
     def stop(self):
         self.process.terminate()
         self.process.wait(60)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     @staticmethod
     def until(true, timeout_s=60.0):
@@ -60,12 +74,31 @@ class EmbeddedPlatform:
         return found
 
 
+QUICK = {"lease_s": "3", "reap_interval_s": "0.5", "grace_s": "10"}
+"""Settings that let faults be noticed within seconds."""
+
+
 @pytest.fixture(scope="module")
-def platform(short_tmp, tmp_path_factory):
-    platform = EmbeddedPlatform(tmp_path_factory.mktemp("home"), lease_s="3", reap_interval_s="0.5", grace_s="10")
+def platform(tmp_path_factory):
+    platform = EmbeddedPlatform(tmp_path_factory.mktemp("home"), **QUICK)
     platform.start()
     yield platform
     platform.stop()
+
+
+@pytest.fixture
+def start_platform(tmp_path):
+    """Start platforms of the test's own, stopped when it ends."""
+    started = []
+
+    def start(home=tmp_path / "home", **settings):
+        started.append(EmbeddedPlatform(home, **{**QUICK, **settings}))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for platform in started:
+        platform.stop()
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +126,7 @@ def digits(tmp_path_factory):
 def dataset(client, digits):
     """The digits as a committed version; its digest."""
     upload = client.uploads.push(digits)
-    job = client.datasets.commit(
-        "digits", [upload.id], split={"fractions": {"train": 0.7, "validation": 0.1, "test": 0.2}}
-    )
+    job = client.datasets.commit("digits", [upload.id], fractions={"train": 0.7, "validation": 0.1, "test": 0.2})
     ended = list(client.jobs.watch(job.id))[-1]
     assert ended.state == "succeeded", ended.error
     return client.datasets.get("digits").digest
