@@ -14,6 +14,12 @@ VALIDATION = "validation"
 TEST = "test"
 FEWEST_CLASSES = 2
 AXES = 3
+DIFFERS = -1
+"""Stands in a dataset's shape for an axis that its pictures do not share."""
+COMMON_SIDE = 64
+"""Pixels a side of pictures that differ in size."""
+GREY = (1, 2)
+"""Channels of a grey picture, without and with transparency."""
 
 
 class Decode(Protocol):
@@ -47,13 +53,23 @@ class PictureDataset:
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
-        """Channels, height and width that all pictures have, or None where they differ."""
+        """Channels, height and width to read the pictures at: their own, where they all have the same.
+
+        Those that differ in size are read at 64 x 64, those that differ in channels as colour. None: not known.
+        """
         shape: list[int] = self.records.manifest.schema.get("shape") or []
         if len(shape) != AXES:
             return None
         height, width, channels = shape
+        if DIFFERS in (height, width):
+            height = width = COMMON_SIDE
         # Transparency is no class's mark: such pictures are read as colour ones.
-        return (1 if channels <= 2 else 3), height, width  # noqa: PLR2004 - grey, perhaps with transparency
+        return (1 if channels in GREY else 3), height, width
+
+    @property
+    def is_resized(self) -> bool:
+        """Whether the pictures differ in size, so that `shape` is a choice."""
+        return DIFFERS in (self.records.manifest.schema.get("shape") or [])[:2]
 
     def has(self, split: str) -> bool:
         """Say whether a split has samples."""

@@ -77,6 +77,10 @@ def carry_out(assignment: Assignment, dataset: PictureDataset, ports: Ports) -> 
     spec = assignment.spec
     labels, tested = dataset.labels, dataset.tested
     description = spec.model.describe(dataset.shape, len(labels))
+    if dataset.is_resized:
+        _, height, width = description.input_shape
+        LOG.info("the pictures differ in size and are read at %d x %d; "
+                 "train.model.image_height and image_width change that", height, width)  # fmt: skip
     opened = _opener(dataset, description)
     trainer = _trainer(assignment, dataset, description, opened, _told(ports, assignment.submitted_at))
     if assignment.resume_from is not None:

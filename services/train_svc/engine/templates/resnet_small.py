@@ -3,6 +3,7 @@
 He et al. 2016 (arXiv 1512.03385), section 4.2, whose CIFAR networks have the same form.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,8 @@ class ResnetSmall(Checked):
     """Classes to tell apart."""
     width: int = setting(32, least=1)
     """Channels of the first stage; each further stage doubles them."""
-    stages: int = setting(2, least=1, most=6)
-    """Groups of blocks; each but the first halves the picture."""
+    stages: int = setting(0, least=0, most=6)
+    """Groups of blocks; each but the first halves the picture. 0: as many as bring its side to about 8, 2 to 4."""
     blocks: int = setting(1, least=1)
     """Residual blocks a stage."""
     dropout: float = setting(0.0, least=0, below=1)
@@ -51,7 +52,7 @@ class ResnetSmall(Checked):
 
 def build(options: ResnetSmall) -> Description:
     """Return the network: stem, stages of basic blocks, pooling, classifier."""
-    stages = tuple(_stage(options, index) for index in range(options.stages))
+    stages = tuple(_stage(options, index) for index in range(options.stages or _fitting_stages(options)))
     head: tuple[Block, ...] = (GlobalAvgPool(name="pool"), Linear(name="classifier", out_features=options.num_classes))
     if options.dropout:
         head = (head[0], Dropout(rate=options.dropout), head[1])
@@ -61,6 +62,11 @@ def build(options: ResnetSmall) -> Description:
         input_shape=(options.in_channels, options.image_height, options.image_width),
         body=(stem, *stages, *head),
     )
+
+
+def _fitting_stages(options: ResnetSmall) -> int:
+    side = min(options.image_height, options.image_width)
+    return min(4, max(2, 1 + round(math.log2(max(side, 8) / 8))))
 
 
 def _stage(options: ResnetSmall, index: int) -> Sequential:

@@ -164,3 +164,18 @@ def test_a_model_that_takes_no_pictures_is_refused(digit_records: RecordSet, tmp
     model = {"name": "x", "input_shape": [64], "body": [{"linear": {"out_features": 10}}]}
     with pytest.raises(InvalidError, match=r"the model takes \[64\], wanted \[1 or 3 channels, height, width\]"):
         train(digit_records, tmp_path, model=model)
+
+
+def test_pictures_of_different_size_and_colour_are_read_at_one(
+    write_records: Callable[..., RecordSet], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    random = np.random.default_rng(0)
+    rows = [
+        (split, str(index % 2), random.integers(0, 255, (20 + index, 30, 3), dtype=np.uint8))
+        for split, count in (("train", 8), ("test", 4))
+        for index in range(count)
+    ]
+    caplog.set_level("INFO")
+    package = train(write_records(rows, [-1, 30, -1]), tmp_path, epochs=1).package
+    assert package.signature.inputs[0].shape == (-1, 3, 64, 64)
+    assert "differ in size and are read at 64 x 64" in caplog.text
