@@ -225,7 +225,7 @@ def test_a_lifecycle_with(mw, client, folder, fault):
     assert old in DOCUMENT
     (folder / "lifecycle.yaml").write_text(DOCUMENT.lstrip().replace(old, new))
     code, out, error = mw("apply", "-f", folder / "lifecycle.yaml")
-    assert (code, out) == (2, "")
+    assert (code, out) == (2, ""), error
     assert error.startswith("error: ")
     assert all(word in error for word in words), error
     assert "Traceback" not in error
@@ -237,7 +237,7 @@ def test_every_fault_of_a_lifecycle_is_told_at_its_line(mw, folder):
     faulty = DOCUMENT.lstrip().replace("epochs: 1", "epochs: many, optimiser: x").replace("static", "dynamic")
     (folder / "lifecycle.yaml").write_text(faulty)
     code, _, error = mw("apply", "-f", folder / "lifecycle.yaml", "--validate-only")
-    assert code == 2
+    assert code == 2, error
     told = error.splitlines()
     assert told[0] == "error: 3 faults:"
     assert [line.split(",")[0].strip() for line in told[1:]] == ["line 3", "line 3", "line 4"]
