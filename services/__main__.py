@@ -17,12 +17,15 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from services.common.embedded import Child, Household, redis_command
 from services.common.errors import ConflictError, InvalidError, ModelwrightError, UnavailableError
 from services.common.logs import configure_logging
 from services.common.settings import CommonSettings
+
+if TYPE_CHECKING:
+    from services.common.rpc import RpcServer
 
 log = logging.getLogger("modelwright")
 
@@ -115,10 +118,13 @@ def _serve(home: Path, port: int, household: Household, environment: dict[str, s
     import services.train_svc.__main__ as train  # noqa: PLC0415
     from gateway.__main__ import serve_gateway  # noqa: PLC0415
 
-    servers = [part.build_server() for part in (data, train, compress, serve)]
+    servers: list[RpcServer] = []
     try:
-        for server in servers:
-            server.start()
+        # In the order of who calls whom: a service's address is known before another needs it.
+        for name, part in (("data", data), ("train", train), ("compress", compress), ("serve", serve)):
+            servers.append(part.build_server())
+            servers[-1].start()
+            _publish(environment, f"MODELWRIGHT_{name.upper()}_ADDRESS", servers[-1].address)
         rest, grpc = free_port(8081), free_port(8082)
         inference = [sys.executable, "-m", "services.serve_svc", "inference"]
         inference += ["--port", str(rest), "--grpc-port", str(grpc)]
@@ -169,7 +175,8 @@ def _environment(home: Path) -> dict[str, str]:
     chosen = {"MODELWRIGHT_HOME": str(home)}
     for name in ADDRESSES:
         host, port = getattr(settings, f"{name}_address").rsplit(":", 1)
-        chosen[f"MODELWRIGHT_{name.upper()}_ADDRESS"] = f"{host}:{free_port(int(port))}"
+        # A port that is taken is left to the system to choose, once it is bound.
+        chosen[f"MODELWRIGHT_{name.upper()}_ADDRESS"] = f"{host}:{port if free_port(int(port)) == int(port) else 0}"
     return chosen
 
 
@@ -186,6 +193,11 @@ def _open_lock(home: Path, port: int) -> TextIO:
             "or MODELWRIGHT_HOME",
             field="home",
         ) from error
+
+
+def _publish(environment: dict[str, str], name: str, value: str) -> None:
+    """Make a setting known to this process and to children that are started from now on."""
+    environment[name] = os.environ[name] = value
 
 
 def _hold(lock: TextIO, home: Path) -> None:
