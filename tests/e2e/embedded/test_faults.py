@@ -22,6 +22,8 @@ SPEC = {**TRAIN, "checkpoint_every_s": 0.2}
 STRIKE_AT = 20
 """Of the 260 steps that a run of SPEC has."""
 
+NOT_SAVED = "is not saved yet, next try"
+
 
 def until_step(platform, client, run_id, step=STRIKE_AT):
     def reached():
@@ -39,6 +41,10 @@ def curves(client, run_id):
     for one in series:
         assert one.steps == sorted(set(one.steps)), one.key
     return {one.key: (one.steps, one.values) for one in series if one.key in ("train_loss", "accuracy", "epoch", "lr")}
+
+
+def log_of(client, job_id):
+    return "\n".join(line.text for line in client.jobs.log(job_id))
 
 
 def ended(client, run_id, state="succeeded"):
@@ -116,7 +122,7 @@ def test_a_cancelled_run_keeps_its_last_checkpoint_and_goes_on_from_it(platform,
     assert last >= STRIKE_AT
     _, again = client.runs.resume(run.id)
     ended(client, run.id)
-    assert f"goes on at step {last} of 260" in " ".join(line.text for line in client.jobs.log(again.id))
+    assert f"goes on at step {last} of 260" in log_of(client, again.id)
     assert curves(client, run.id) == calm
 
 
@@ -196,14 +202,16 @@ def test_training_outlives_an_s3_that_is_away_and_says_so_if_it_stays(start_plat
     )
     with platform.client() as client:
         version = client.datasets.wait(client.datasets.push("digits", digits)).digest
-        run, job = client.runs.train("away", {**SPEC, "checkpoint_retry_s": 60}, version)
+        run, job = client.runs.train("away", {**SPEC, "epochs": 100, "checkpoint_retry_s": 60}, version)
         until_step(platform, client, run.id, 5)
         s3.kill()
-        until_step(platform, client, run.id, 30)
+        platform.until(lambda: NOT_SAVED in log_of(client, job.id))
+        reached = client.runs.get(run.id).metrics["train_loss"].step
+        until_step(platform, client, run.id, reached + 5)
         s3.start()
         ended(client, run.id)
         assert client.jobs.get(job.id).attempt == 1
-        assert "is not saved yet, next try" in " ".join(line.text for line in client.jobs.log(job.id))
+        assert curves(client, run.id)["train_loss"][0][-1] == 1500
         run, _ = client.runs.train("lost", {**SPEC, "epochs": 1000, "checkpoint_retry_s": 1}, version)
         until_step(platform, client, run.id, 5)
         s3.kill()
