@@ -28,10 +28,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Send every logger to standard error in the given form."""
+    """Send every logger to standard error: as `text`, `json`, or `plain` where lines get their time elsewhere."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    forms: dict[str, logging.Formatter] = {
+        "text": logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S"),
+        "plain": logging.Formatter("%(levelname)-7s %(message)s"),
+        "json": JsonFormatter(),
+    }
+    handler.setFormatter(forms[log_format])
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in ("alembic", "httpx", "uvicorn.error"):
         # They tell each step or request at INFO.

@@ -40,7 +40,7 @@ def run_child(orders: Orders) -> None:
     """Run the body and tell the supervisor how it ended."""
     _redirect(orders.output)
     settings = orders.settings
-    configure_logging(settings.log_level, "text")
+    configure_logging(settings.log_level, "plain")
     context = JobContext(job=orders.job, lease=orders.lease, settings=settings, outbox=orders.outbox)
     signal.signal(signal.SIGTERM, lambda *_: context.stop.set())
     # Ctrl-C in a terminal reaches the whole group; the supervisor decides what happens.
