@@ -123,7 +123,7 @@ def _compose(settings: GatewaySettings, registry: CollectorRegistry, stack: Asyn
     )
     hub = Hub(heartbeat_s=settings.heartbeat_s, max_streams=settings.max_streams)
     batcher = metrics.MetricBatcher(upstream)
-    predictor = Predictor(upstream)
+    predictor = Predictor(upstream, settings.tls)
     for close in (predictor.close, batcher.close, hub.close, orchestrator.close):
         stack.push_async_callback(close)
     return Gateway(

@@ -24,6 +24,8 @@ from services.common.errors import (
     UnavailableError,
 )
 from services.common.rpc import acall
+from services.common.rpc.credentials import http_context
+from services.common.settings import TlsSettings
 
 RAW_INPUT = "image"
 """The tensor that carries raw pictures to the model's own pre-processing."""
@@ -78,11 +80,13 @@ class Predictor:
 
     Args:
         upstream: knows where deployments answer.
+        tls: whom to trust among inference servers, and what to show them.
     """
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, tls: TlsSettings) -> None:
         self._upstream = upstream
-        self._http = httpx.AsyncClient(timeout=TIMEOUT, limits=CONNECTIONS, trust_env=False)
+        context = http_context(tls) or True
+        self._http = httpx.AsyncClient(timeout=TIMEOUT, limits=CONNECTIONS, trust_env=False, verify=context)
         self._targets: OrderedDict[tuple[str, str], Target] = OrderedDict()
         self._signatures: OrderedDict[str, Signature] = OrderedDict()
         self._turn = 0

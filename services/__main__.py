@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from services.common.embedded import Child, Household, redis_command
+from services.common.embedded import Child, Household, failing_file, redis_command
 from services.common.errors import ConflictError, InvalidError, ModelwrightError, UnavailableError
 from services.common.logs import configure_logging
 from services.common.settings import CommonSettings
@@ -31,6 +31,8 @@ log = logging.getLogger("modelwright")
 
 READY_TIMEOUT_S = 60.0
 MAX_PORT = 65535
+PYTHON = (sys.executable, "-P")
+"""Without the current folder on the path: a user's own `triton.py` there must not pass for the real one."""
 ADDRESSES = ("data", "train", "compress", "serve")
 
 
@@ -56,7 +58,7 @@ def up(home: Path, port: int = 8080, *, detach: bool = False) -> dict[str, Any]:
     output = home / "logs" / "platform.log"
     with output.open("ab") as stream:
         before = stream.tell()
-        command = [sys.executable, "-m", "services", "--home", str(home), "--port", str(port)]
+        command = [*PYTHON, "-m", "services", "--home", str(home), "--port", str(port)]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
@@ -88,6 +90,15 @@ def status(home: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         pass
     return {}
+
+
+def failing(home: Path) -> dict[str, int]:
+    """Return the parts of the platform in `home` that keep ending, and how often they did in a row."""
+    try:
+        found: dict[str, int] = json.loads(failing_file(home).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def run(home: Path, port: int) -> None:
@@ -126,12 +137,12 @@ def _serve(home: Path, port: int, household: Household, environment: dict[str, s
             servers[-1].start()
             _publish(environment, f"MODELWRIGHT_{name.upper()}_ADDRESS", servers[-1].address)
         rest, grpc = free_port(8081), free_port(8082)
-        inference = [sys.executable, "-m", "services.serve_svc", "inference"]
+        inference = [*PYTHON, "-m", "services.serve_svc", "inference"]
         inference += ["--port", str(rest), "--grpc-port", str(grpc)]
         household.start(Child(name="inference", command=inference, environment=environment))
         # Two workers: a commit need not wait for a training, nor for the training frameworks to load.
         for name, employers in (("worker-data", "data_svc"), ("worker-models", "train_svc,compress_svc")):
-            command = [sys.executable, "-m", "services", "worker", "--services", employers, "--queues", _queues()]
+            command = [*PYTHON, "-m", "services", "worker", "--services", employers, "--queues", _queues()]
             household.start(Child(name=name, command=command, environment=environment))
         addresses = {server.name: server.address for server in servers}
         addresses.update(inference_rest=f"http://127.0.0.1:{rest}", inference_grpc=f"127.0.0.1:{grpc}")

@@ -74,8 +74,9 @@ def recipe(spec: LifecycleSpec) -> dict[str, Any]:
     """Return the recipe, with the uncompressed variant first: the gate compares with it and may choose it."""
     stated = dict(spec.compress or {})
     variants = stated.get("variants", [])
-    if isinstance(variants, list) and all(isinstance(one, dict) for one in variants):
-        if not any(one.get("name") == UNCOMPRESSED for one in variants):
+    if isinstance(variants, list):
+        names = [one.get("name") if isinstance(one, dict) else one for one in variants]
+        if UNCOMPRESSED not in names:
             variants = [{"name": UNCOMPRESSED}, *variants]
     return {**stated, "variants": variants}
 

@@ -1,5 +1,6 @@
 """`up`, `down`, `status`, `gc`, `sync`, `version`: the platform itself."""
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
@@ -23,6 +24,14 @@ class Platform(Protocol):
 
     def up(self, *, home: Path, port: int, detach: bool) -> dict[str, Any]:
         """Start it; returns where it answers once it is ready."""
+        ...
+
+    def status(self, home: Path) -> dict[str, Any]:
+        """Return where the one in `home` answers; empty if none runs."""
+        ...
+
+    def failing(self, home: Path) -> dict[str, int]:
+        """Return its parts that keep ending, and how often they did."""
         ...
 
     def down(self, *, home: Path) -> bool:
@@ -88,6 +97,19 @@ def status(shell: Shell) -> None:
         },
         empty="no workers; jobs will wait until one is started",
     )
+    _warn_of_failing(shell)
+
+
+def _warn_of_failing(shell: Shell) -> None:
+    """Say which parts of the platform on this machine keep ending, if it is the one that was asked."""
+    home = Path(os.environ.get("MODELWRIGHT_HOME", DEFAULT_HOME)).absolute()
+    if not (home / "platform.json").exists():
+        return
+    platform = _platform()
+    if platform.status(home).get("url") == shell.client.settings.url:
+        for name, times in platform.failing(home).items():
+            log = home / "logs" / f"{name}.log"
+            shell.output.remark(f"warning: {name} has ended {times} times in a row; {log} says why")
 
 
 def gc(

@@ -3,6 +3,7 @@
 A platform that is killed takes them along: they are tethered to the threads that started them.
 """
 
+import json
 import logging
 import os
 import signal
@@ -21,6 +22,13 @@ LOOK_S = 0.2
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0)
 """Before each restart in a row; one that ran for a minute starts the row anew."""
 SETTLED_S = 60.0
+FAILING = 2
+"""Ends in a row after which a child is told to be failing."""
+
+
+def failing_file(home: Path) -> Path:
+    """Return the file that names the children which keep ending, and how often they did."""
+    return home / "failing.json"
 
 
 @dataclass(kw_only=True)
@@ -54,6 +62,8 @@ class Household:
         self._children: list[Child] = []
         self._stopping, self._settled, self._ended = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="household", daemon=True)
+        self._failing: dict[str, int] = {}
+        failing_file(logs.parent).unlink(missing_ok=True)
 
     def start(self, child: Child) -> None:
         """Start a child and look after it from now on."""
@@ -90,9 +100,21 @@ class Household:
             for child in self._children:
                 if not child.is_running:
                     self._revive(child)
+            self._tell_failing()
         self._settled.set()
         # Those that this thread revived live as long as it does.
         self._ended.wait()
+
+    def _tell_failing(self) -> None:
+        now = time.monotonic()
+        found = {
+            child.name: child.failures
+            for child in self._children
+            if child.failures >= FAILING and now - child.started_at < SETTLED_S
+        }
+        if found != self._failing:
+            self._failing = found
+            failing_file(self._logs.parent).write_text(json.dumps(found))
 
     def _revive(self, child: Child) -> None:
         now = time.monotonic()

@@ -1,5 +1,7 @@
 """TLS and mTLS for gRPC, from settings."""
 
+import ssl
+
 import grpc
 
 from services.common.errors import InvalidError
@@ -19,6 +21,16 @@ def server_credentials(tls: TlsSettings) -> grpc.ServerCredentials | None:
         root_certificates=tls.ca.read_bytes() if tls.ca else None,
         require_client_auth=tls.require_client_certificate,
     )
+
+
+def http_context(tls: TlsSettings) -> ssl.SSLContext | None:
+    """Return how an HTTPS client trusts servers and shows itself, or None where the system's authorities do."""
+    if not tls.ca:
+        return None
+    context = ssl.create_default_context(cafile=str(tls.ca))
+    if tls.certificate and tls.key:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return context
 
 
 def channel_credentials(tls: TlsSettings) -> grpc.ChannelCredentials | None:

@@ -1,47 +1,17 @@
 """TLS and mTLS with certificates made here."""
 
-import datetime
-import ipaddress
-
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from proto.gen.modelwright.common.v1 import job_pb2, job_pb2_grpc
 from services.common.errors import InvalidError, UnavailableError
 from services.common.rpc import Peer, RpcServer, call
 from services.common.settings import TlsSettings
+from tests.certificates import issue
 
 
 class Jobs(job_pb2_grpc.JobServiceServicer):
     def GetJob(self, request, context):
         return job_pb2.GetJobResponse(job=job_pb2.Job(id=request.id))
-
-
-def issue(folder, name, issuer=None):
-    """Write `name.pem` and `name.key`, signed by `issuer` or by itself, and return (certificate, key)."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[0].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(issuer[1] if issuer else key, hashes.SHA256())
-    )
-    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, key
 
 
 @pytest.fixture
