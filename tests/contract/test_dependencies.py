@@ -40,7 +40,7 @@ def declared(extra: str) -> set[str]:
         if inner := re.fullmatch(r"modelwright\[(.+)\]", requirement):
             found |= set().union(*(declared(name) for name in inner[1].split(",")))
         else:
-            found.add(normalised(re.match(r"[A-Za-z0-9._-]+", requirement)[0]))
+            found.add(normalised(re.split(r"[^A-Za-z0-9._-]", requirement)[0]))
     return found
 
 

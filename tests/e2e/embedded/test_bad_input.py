@@ -9,6 +9,7 @@ import sys
 import tarfile
 import textwrap
 import zipfile
+from typing import Any
 
 import httpx
 import numpy as np
@@ -249,8 +250,8 @@ def test_a_missing_dataset_version_names_the_newest(client, dataset):
     assert not list(client.runs.list())
 
 
-TENSOR = {"name": "input", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.0] * 64}
-TENSORS = {
+TENSOR: dict[str, Any] = {"name": "input", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.0] * 64}
+TENSORS: dict[str, tuple[dict[str, Any], str]] = {
     "a wrong shape": ({"shape": [1, 1, 4, 16]}, "[-1, 1, 8, 8]"),
     "too few elements": ({"data": [1.0]}, "takes 64"),
     "a wrong type": ({"datatype": "INT64", "data": [0] * 64}, "FP32"),

@@ -56,8 +56,8 @@ def ended(client, run_id, state="succeeded"):
 
 def lifecycle(folder, source, **train):
     path = folder / "lifecycle.yaml"
-    train = "{" + ", ".join(f"{key}: {value}" for key, value in {**SPEC, **train}.items()) + "}"
-    path.write_text(f"name: digits\ndata: {{source: {source}, dataset: applied}}\ntrain: {train}\n")
+    stated = "{" + ", ".join(f"{key}: {value}" for key, value in {**SPEC, **train}.items()) + "}"
+    path.write_text(f"name: digits\ndata: {{source: {source}, dataset: applied}}\ntrain: {stated}\n")
     return path
 
 
@@ -131,9 +131,9 @@ def test_two_applies_of_the_same_file_at_once_give_one_result(platform, client, 
     command = [sys.executable, "-m", "modelwright.cli", "apply", "-f", str(file), "-o", "json"]
     environment = {**platform.environment, "MODELWRIGHT_URL": platform.url}
     both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(2)]
-    assert [process.wait(120) for process in both] == [0, 0]
     for process in both:
-        process.stdout.close()
+        process.communicate(timeout=120)
+    assert [process.returncode for process in both] == [0, 0]
     assert len(list(client.datasets.versions("applied"))) == 1
     assert len([run for run in client.runs.list() if run.name == "digits"]) == 1
 

@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from typing import Any
 
 import httpx
 import pytest
@@ -24,10 +25,9 @@ def start(home, unused_port, **settings):
     data = build_server(DataSettings(home=home, data_address=f"127.0.0.1:{unused_port()}", **settings), SilentBell())
     data.start()
     absent = f"127.0.0.1:{unused_port()}"
-    own = {f"{name}_address": absent for name in ("train", "compress", "serve")}
-    gateway = compose(
-        GatewaySettings(home=home, gateway_port=0, data_address=data.address, **own, **settings)
-    ).build_server()
+    own: dict[str, Any] = {f"{name}_address": absent for name in ("train", "compress", "serve")}
+    own.update(home=home, gateway_port=0, data_address=data.address, **settings)
+    gateway = compose(GatewaySettings(**own)).build_server()
     gateway.start()
     return data, gateway
 
