@@ -109,7 +109,7 @@ def stored(url: str, run_id: str) -> int:
 @contextmanager
 def gateway(train_address: str) -> Iterator[str]:
     """Run a gateway before train_svc, in a process of its own as deployed, and give its URL."""
-    from services.__main__ import free_port  # noqa: PLC0415 - only needed without --url
+    from services.common.embedded.ports import free_port  # noqa: PLC0415 - only needed without --url
 
     port = free_port(0)
     with tempfile.TemporaryDirectory(prefix="mw") as home:

@@ -22,7 +22,7 @@ import psutil
 from benchmarks.embedded import platform, until_answer
 from benchmarks.keep import Row, figure, record
 from benchmarks.peer import mlflow_command, mlflow_environment, mlflow_home, mlflow_version
-from services.__main__ import free_port
+from services.common.embedded.ports import free_port
 
 MB = 1e6
 CONTROL_PLANE = ("services and gateway", "redis")

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from services.common.embedded import Child, Household, failing_file, redis_command
+from services.common.embedded.ports import PortTurn, free_port, wait_until_bound
 from services.common.errors import ConflictError, InvalidError, ModelwrightError, UnavailableError
 from services.common.logs import configure_logging
 from services.common.settings import CommonSettings
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("modelwright")
 
 READY_TIMEOUT_S = 60.0
+INFERENCE_TIMEOUT_S = 10.0
+"""How long the platform's own readiness waits for the inference server's; it is restarted if it fails."""
 MAX_PORT = 65535
 PYTHON = (sys.executable, "-P")
 """Without the current folder on the path: a user's own `triton.py` there must not pass for the real one."""
@@ -108,6 +110,7 @@ def run(home: Path, port: int) -> None:
         _hold(lock, home)
         # One that was killed left this behind; it would pass for ours.
         (home / "platform.json").unlink(missing_ok=True)
+        turn = PortTurn(READY_TIMEOUT_S)
         environment = _environment(home)
         os.environ.update(environment)
         settings = CommonSettings()
@@ -115,13 +118,14 @@ def run(home: Path, port: int) -> None:
         household = Household(home / "logs", settings.grace_s + 5)
         try:
             _start_redis(household, settings)
-            _serve(home, port, household, environment)
+            _serve(home, port, household, environment, turn)
         finally:
+            turn.end()
             household.stop()
             (home / "platform.json").unlink(missing_ok=True)
 
 
-def _serve(home: Path, port: int, household: Household, environment: dict[str, str]) -> None:
+def _serve(home: Path, port: int, household: Household, environment: dict[str, str], turn: PortTurn) -> None:
     # Imported here: `status` and `down` must not pay for them.
     import services.compress_svc.__main__ as compress  # noqa: PLC0415
     import services.data_svc.__main__ as data  # noqa: PLC0415
@@ -146,7 +150,13 @@ def _serve(home: Path, port: int, household: Household, environment: dict[str, s
             household.start(Child(name=name, command=command, environment=environment))
         addresses = {server.name: server.address for server in servers}
         addresses.update(inference_rest=f"http://127.0.0.1:{rest}", inference_grpc=f"127.0.0.1:{grpc}")
-        serve_gateway(port, on_ready=lambda url: _announce(home, url, addresses))
+
+        def announce(url: str) -> None:
+            wait_until_bound(rest, INFERENCE_TIMEOUT_S)
+            turn.end()
+            _announce(home, url, addresses)
+
+        serve_gateway(port, on_ready=announce)
     finally:
         # Workers first: what they checkpoint, and the jobs they give back, go to the services.
         household.stop()
@@ -165,19 +175,6 @@ def work(names: Sequence[str], queues: Sequence[str], slots: int) -> None:
     configure_logging(settings.log_level, settings.log_format)
     employers = [part.employer() for part in (data, train, compress)]
     run_worker([one for one in employers if one.service in names], queues, slots, settings)
-
-
-def free_port(wanted: int) -> int:
-    """Return `wanted` if it can be bound on loopback, another free port if not."""
-    for number in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", number))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise UnavailableError("no port is free on 127.0.0.1")
 
 
 def _environment(home: Path) -> dict[str, str]:
