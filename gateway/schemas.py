@@ -80,7 +80,7 @@ REASONS = {
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI responses for refusals; those that any route may give are always among them."""
-    wanted = sorted({400, 401, 403, 413, 422, 429, 500, 503, *statuses})
+    wanted = sorted({401, 403, 413, 422, 429, 500, 503, *statuses})
     content = {"application/problem+json": {"schema": {"$ref": REF + "Problem"}}}
     return {status: {"description": REASONS[status], "content": content} for status in wanted}
 

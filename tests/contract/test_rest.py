@@ -21,6 +21,9 @@ CHECKS = (not_a_server_error, status_code_conformance, content_type_conformance,
 STREAMS = "/events"
 """Event streams have no end of their own; they have tests of their own."""
 
+UNREADABLE = b"Invalid HTTP request received."
+"""The HTTP parser's answer to what is no HTTP: no route ever saw it, and none can describe it."""
+
 
 @pytest.fixture(scope="session")
 def schema(gateway_url: str) -> Any:
@@ -57,6 +60,8 @@ def fuzz(operation: Any, mode: GenerationMode) -> list[str]:
     @given(case=operation.as_strategy(generation_mode=mode))
     def run(case: Any) -> None:
         response = case.call(timeout=30)
+        if response.status_code == 400 and response.content == UNREADABLE:
+            return
         case.validate_response(response, checks=CHECKS)
 
     try:
