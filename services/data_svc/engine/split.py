@@ -43,8 +43,12 @@ class SplitPolicy:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The fractions, or the default ones."""
-        return self.fractions or DEFAULT_FRACTIONS
+        """The fractions, or the default ones, the largest first.
+
+        Mappings come off the wire in any order; the division must not depend on it.
+        """
+        stated = self.fractions or DEFAULT_FRACTIONS
+        return dict(sorted(stated.items(), key=lambda item: (-item[1], item[0])))
 
 
 def divide(samples: dict[str, tuple[str, str]], policy: SplitPolicy, findings: Findings) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -31,6 +32,15 @@ def test_the_order_of_the_samples_changes_nothing(seed: int, order: object) -> N
     order.shuffle(items)  # type: ignore[attr-defined]  # a random generator
     policy = SplitPolicy(fractions=THREE, seed=seed, stratify=True)
     assert divide(given_samples, policy, Findings()) == divide(dict(items), policy, Findings())
+
+
+def test_the_order_of_the_shares_changes_nothing() -> None:
+    given_samples = samples({"a": 33, "b": 41, "c": 7})
+    found = [
+        divide(given_samples, SplitPolicy(fractions=dict(order), seed=7, stratify=True), Findings())
+        for order in itertools.permutations(THREE.items())
+    ]
+    assert all(one == found[0] for one in found)
 
 
 def test_every_class_has_the_same_shares_when_stratified() -> None:
