@@ -4,7 +4,9 @@ Comments of the form `<!-- test: ... -->` before a block steer this:
 `skip REASON`, `file NAME` (keep the block under that name), `output contains TEXT`, `exit NUMBER`.
 """
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,7 +81,15 @@ def run_block(block: Block, folder: Path, environment: dict[str, str]) -> None:
         assert wanted in done.stdout, f"{wanted!r} was expected of\n{said}"
 
 
+def demand_tools(page: Path) -> None:
+    """Skip a page whose commands need a program that this machine lacks; CI has them all."""
+    for tool in ("curl", "jq"):
+        if f"{tool} " in page.read_text() and not shutil.which(tool) and not os.environ.get("CI"):
+            pytest.skip(f"{page.name} needs {tool}, which is not installed")
+
+
 def run_page(page: Path, folder: Path, environment: dict[str, str]) -> None:
+    demand_tools(page)
     (folder / ".shell").unlink(missing_ok=True)
     for block in blocks(page):
         for name in block.given("file"):
