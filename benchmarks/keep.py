@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from services.common.hardware import cpu_model
+
 FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("grpcio", "sqlalchemy", "psycopg", "protobuf", "torch", "onnxruntime", "pyarrow", "fastapi")
 
@@ -49,7 +51,7 @@ def surroundings() -> dict[str, Any]:
     """Return date, machine, cores and versions."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": processor(),
+        "machine": cpu_model(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": os.cpu_count(),
         "load_before": [round(load, 2) for load in LOAD_BEFORE],
@@ -67,15 +69,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -26,8 +26,3 @@ class Signal:
         """Wait until `topic` was notified more than `seen` times; False once the time is over."""
         with self._condition:
             return self._condition.wait_for(lambda: self._counts[topic] != seen, timeout_s)
-
-    def forget(self, topic: str) -> None:
-        """Drop the counter of a topic that will not be notified again."""
-        with self._condition:
-            self._counts.pop(topic, None)
