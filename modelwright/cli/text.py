@@ -46,6 +46,15 @@ def size(value: float) -> str:
     return f"{value:.1f} {UNITS[-1]}"
 
 
+def counted(value: float) -> str:
+    """Return how many: `830`, `12.4 k`, `4.09 G`."""
+    for unit in ("", " k", " M", " G"):
+        if abs(value) < 1000:  # noqa: PLR2004 - the units are decimal
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.4g} T"
+
+
 def number(value: object) -> str:
     """Return a figure: at most five digits that count, whole numbers whole."""
     if isinstance(value, bool):

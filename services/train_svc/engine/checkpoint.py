@@ -11,8 +11,8 @@ import torch
 
 from services.common.digest import digest_file
 from services.common.errors import InvalidError
+from services.train_svc.engine.on_torch.tensors import read_tensors, write_tensors
 from services.train_svc.engine.reading import read
-from services.train_svc.engine.weights import read_tensors, write_tensors
 
 STATE_FILE = "state.safetensors"
 NOTE_FILE = "checkpoint.json"

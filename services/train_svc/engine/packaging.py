@@ -9,11 +9,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from services.common.packages import Card, Golden, Metric, Package, Signature, TensorSpec, Tolerance, write_package
+from services.common.packages import (
+    Card,
+    Golden,
+    Metric,
+    Package,
+    Signature,
+    TensorSpec,
+    Tolerance,
+    datatype_of,
+    write_package,
+)
+from services.common.packages.signature import DYNAMIC
 from services.common.preprocess import Preprocess
 from services.train_svc.engine.architecture import Description, to_yaml
 from services.train_svc.engine.evaluation import Evaluation
-from services.train_svc.engine.export import ATOL, INPUT, OUTPUT, RTOL, Export, export_module
+from services.train_svc.engine.export import ATOL, RTOL, Export, Port, export_model
+from services.train_svc.engine.on_torch import Model
 from services.train_svc.engine.pictures import Split
 from services.train_svc.engine.reading import fault
 from services.train_svc.engine.weights import save_weights
@@ -61,16 +73,17 @@ def pack(trained: Trained, samples: Split, folder: Path) -> Package:
     Raises:
         ExportError: the ONNX model does not compute what torch does.
     """
+    assert isinstance(trained.model, Model), "`build` makes what is trained"
     with tempfile.TemporaryDirectory() as scratch:
         model, weights = Path(scratch) / "model.onnx", Path(scratch) / "weights.safetensors"
-        exported = export_module(trained.model, trained.description.input_shape, model)
+        exported = export_model(trained.model, model)
         save_weights(trained.model, weights)
         return write_package(
             folder,
             model=model,
             weights=weights,
-            signature=_signature(trained.description),
-            golden=_golden(trained, samples),
+            signature=_signature(exported),
+            golden=_golden(trained, exported, samples),
             preprocess=trained.preprocess.spec,
             labels=trained.labels,
             architecture=to_yaml(trained.description),
@@ -91,21 +104,27 @@ def decode_step(description: Description) -> dict[str, Any]:
     return {"decode_image": {"mode": MODES[channels], "height": height, "width": width}}
 
 
-def _golden(trained: Trained, samples: Split) -> Golden:
+def _golden(trained: Trained, exported: Export, samples: Split) -> Golden:
     # Through the package's own preprocessing, so that a replay from raw bytes gives the same numbers.
     inputs = trained.preprocess.finish(samples.pictures(np.arange(min(GOLDEN_SAMPLES, len(samples)))))
     trained.model.cpu().eval()
     with torch.inference_mode():
         outputs = trained.model(torch.from_numpy(inputs))
-    return Golden(inputs={INPUT: inputs}, outputs={OUTPUT: outputs.numpy()})
+    (given,), (made,) = exported.inputs, exported.outputs
+    return Golden(inputs={given.name: inputs}, outputs={made.name: outputs.numpy()})
 
 
-def _signature(description: Description) -> Signature:
+def _signature(exported: Export) -> Signature:
     return Signature(
-        inputs=(TensorSpec(name=INPUT, datatype="FP32", shape=(-1, *description.input_shape)),),
-        outputs=(TensorSpec(name=OUTPUT, datatype="FP32", shape=(-1, *description.output_shape)),),
+        inputs=tuple(map(_tensor, exported.inputs)),
+        outputs=tuple(map(_tensor, exported.outputs)),
         golden=Tolerance(rtol=RTOL, atol=ATOL),
     )
+
+
+def _tensor(port: Port) -> TensorSpec:
+    shape = tuple(size if isinstance(size, int) else DYNAMIC for size in port.shape)
+    return TensorSpec(name=port.name, datatype=datatype_of(np.dtype(port.dtype)), shape=shape)
 
 
 def _card(trained: Trained, exported: Export) -> Card:

@@ -114,10 +114,12 @@ def _read_annotation(kind: Any, value: Any, path: str, found: list[Violation]) -
     if origin is Literal:
         return _read_choice(arguments, value, path, found)
     if origin is types.UnionType:
-        inner = next(argument for argument in arguments if argument is not types.NoneType)
-        return None if value is None else read_value(inner, value, path, found)
+        return _read_union(arguments, value, path, found)
     if origin is tuple:
         return _read_items(arguments[0], value, path, found)
+    if origin is dict and arguments[1] is not Any:
+        given = _read_mapping(value, path, found)
+        return {key: read_value(arguments[1], item, join(path, str(key)), found) for key, item in given.items()}
     if kind is dict or origin is dict:
         return _read_mapping(value, path, found)
     return _read_scalar(kind, value, path, found)
@@ -178,6 +180,14 @@ def _check_number(number: float, bounds: Mapping[str, float], path: str, found: 
     if not all(holds[key](bound) for key, bound in bounds.items()):
         wanted = " and ".join(f"{words[key]} {bound:g}" for key, bound in bounds.items())
         found.append(Violation(field=path, message=f"got {number!r}, wanted {wanted}"))
+
+
+def _read_union(kinds: tuple[Any, ...], value: Any, path: str, found: list[Violation]) -> Any:  # noqa: ANN401
+    if value is None and types.NoneType in kinds:
+        return None
+    inner = [kind for kind in kinds if kind is not types.NoneType]
+    fitting = [kind for kind in inner if isinstance(kind, type) and type(value) is kind]
+    return read_value((fitting or inner)[0], value, path, found)
 
 
 def _read_choice(choices: tuple[Any, ...], value: Any, path: str, found: list[Violation]) -> Any:  # noqa: ANN401

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from services.common.digest import digest_json
 from services.common.errors import InvalidError, NotFoundError, Violation
-from services.common.names import check_name, nearest
+from services.common.names import check_name
 from services.train_svc.engine.architecture import Description, read_description
 from services.train_svc.engine.reading import Checked, check, fault, join, read, setting
 from services.train_svc.engine.templates import describe
-from services.train_svc.engine.templates.registry import TEMPLATES
+from services.train_svc.engine.templates.registry import TEMPLATES, option_names, template_call
 
 PICTURE_OPTIONS = ("in_channels", "image_height", "image_width")
 """Options that every template for pictures has."""
@@ -88,13 +88,15 @@ class ModelSpec:
     def _read(cls, value: dict[str, Any], path: str) -> "ModelSpec":
         if "body" in value and "template" not in value:
             return cls(architecture=read_description(value, path))
-        name = value.pop("template", None)
-        if not isinstance(name, str) or name not in TEMPLATES:
-            hint = nearest(str(name), TEMPLATES)
-            known = ", ".join(sorted(TEMPLATES))
-            raise fault(join(path, "template"), f"there is no template {name!r}{hint}; known: {known}")
-        _describe(name, value, path)
-        return cls(template=name, overrides=value)
+        name, options = template_call(value, path)
+        if not takes_pictures(name):
+            fitting = ", ".join(each for each in sorted(TEMPLATES) if takes_pictures(each))
+            message = (
+                f"{name} is no classifier of pictures, which is what training takes so far; wanted one of {fitting}"
+            )
+            raise fault(path, message)
+        _describe(name, options, path)
+        return cls(template=name, overrides=options)
 
     def describe(self, shape: tuple[int, ...] | None, classes: int, path: str = "train.model") -> Description:
         """Return the description for the pictures and classes of a dataset.
@@ -131,6 +133,11 @@ class ModelSpec:
         if self.architecture:
             return self.architecture.to_data()
         return {"template": self.template, **self.overrides} if self.overrides else self.template
+
+
+def takes_pictures(name: str) -> bool:
+    """Return whether a template makes classifiers of pictures."""
+    return {*PICTURE_OPTIONS, "num_classes"} <= set(option_names(name))
 
 
 def _describe(name: str, options: dict[str, Any], path: str) -> Description:

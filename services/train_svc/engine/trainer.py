@@ -19,7 +19,9 @@ from services.train_svc.engine.chance import seed_of
 from services.train_svc.engine.checkpoint import State, write_checkpoint
 from services.train_svc.engine.checkpoint_queue import CheckpointQueue, RetryPolicy
 from services.train_svc.engine.evaluation import evaluate
-from services.train_svc.engine.optimizer import build_optimizer, fill_optimizer, optimizer_tensors, set_rate
+from services.train_svc.engine.on_torch.gates import settle_gates
+from services.train_svc.engine.on_torch.optimizer import build_optimizer, fill_optimizer, optimizer_tensors, set_rate
+from services.train_svc.engine.on_torch.tensors import fill, named_tensors
 from services.train_svc.engine.pictures import Normalization, Split
 from services.train_svc.engine.ports import (
     CheckpointSink,
@@ -33,7 +35,6 @@ from services.train_svc.engine.ports import (
 )
 from services.train_svc.engine.schedule import learning_rate
 from services.train_svc.engine.spec import TrainSpec
-from services.train_svc.engine.weights import fill, named_tensors
 
 LOG = logging.getLogger("modelwright.train")
 
@@ -166,6 +167,7 @@ class Trainer:
             raise self._diverged(value, indices)
         self._optimizer.zero_grad()
         torch.autograd.backward(loss)
+        settle_gates(self.model, self._optimizer)
         self._optimizer.step()
         self.step += 1
         accuracy = (scores.argmax(1) == labels).float().mean().item()

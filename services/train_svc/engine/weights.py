@@ -1,71 +1,50 @@
-"""The canonical store of named tensors: safetensors, one entry a parameter or buffer, in torch's layout."""
+"""Weights on disk: named tensors in safetensors, in the canonical layout, for models of either engine."""
 
-import os
+import json
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
+from services.train_svc.engine.engines import engine_of
+from services.train_svc.engine.keymap import translate
+from services.train_svc.engine.templates import template
 
-from services.common.errors import InvalidError
-from services.common.names import nearest
-
-METADATA = {"format": "pt"}
+M = TypeVar("M")
+ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the model's parameters and buffers by name, detached and contiguous."""
-    return {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+def save_weights(model: Any, path: str | Path) -> None:  # noqa: ANN401 - a model of either engine
+    """Write the weights of a model that `build` made as safetensors; either engine reads them."""
+    tensors = engine_of(model).tensors
+    tensors.write_tensors(tensors.named_tensors(model), Path(path))
 
 
-def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write named tensors to `path`, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(save(tensors, METADATA))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Return the named tensors of a file.
-
-    Raises:
-        InvalidError: it is missing, truncated or no safetensors.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise InvalidError(f"{path} holds no readable tensors: {error}", field="weights") from error
-
-
-def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write the model's weights as safetensors."""
-    write_tensors(named_tensors(model), Path(path))
-
-
-def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
+def load_weights(model: M, path: str | Path, *, source: Literal["modelwright", "huggingface"] = "modelwright") -> M:
     """Fill the model with the weights of a file and return it.
 
+    Args:
+        model: what `build` made, on either engine.
+        path: safetensors; for "huggingface" also a folder with `model.safetensors` or its shards and their index.
+        source: whose names the tensors have. Hugging Face's are translated by the key map of the model's template.
+
     Raises:
-        InvalidError: a tensor is missing, unknown, or has another shape; each is named.
+        InvalidError: the file is not readable; or a tensor is missing, unknown, or has another shape; each is named.
+        NotFoundError: the model is not of a template that has a key map.
     """
-    fill(model, read_tensors(Path(path)), str(path))
+    tensors = engine_of(model).tensors
+    if source == "huggingface":
+        name = model.description.name  # type: ignore[attr-defined]  # what `build` made has one
+        given = {key: value for file in _files(Path(path)) for key, value in tensors.read_tensors(file).items()}
+        read = translate(given, template(name).huggingface, tensors.shapes(model), name)
+    else:
+        read = tensors.read_tensors(Path(path))
+    tensors.fill(model, read, str(path))
     return model
 
 
-def fill(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
-    """Copy `tensors` into the model, all of them or none."""
-    wanted = model.state_dict()
-    faults = [f"{name!r} is missing{nearest(name, tensors)}" for name in wanted.keys() - tensors.keys()]
-    faults += [f"{name!r} is unknown{nearest(name, wanted)}" for name in tensors.keys() - wanted.keys()]
-    faults += [
-        f"{name!r} has shape {list(tensors[name].shape)}, wanted {list(wanted[name].shape)}"
-        for name in wanted.keys() & tensors.keys()
-        if tensors[name].shape != wanted[name].shape
-    ]
-    if faults:
-        raise InvalidError(f"the weights of {source} do not fit: {'; '.join(sorted(faults)[:10])}", field="weights")
-    model.load_state_dict(tensors)
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    if (path / INDEX).is_file():
+        names = json.loads((path / INDEX).read_text("utf-8"))["weight_map"].values()
+        return [path / name for name in sorted(set(names))]
+    return [path / ONE_FILE]

@@ -1,34 +1,30 @@
 """Models described as data: typed blocks, shape inference, YAML."""
 
-from services.train_svc.engine.architecture.block import Block, Shape
-from services.train_svc.engine.architecture.blocks import (
-    BatchNorm,
-    Conv2d,
-    Dropout,
-    Flatten,
-    GlobalAvgPool,
-    Linear,
-    MaxPool2d,
-    Relu,
-    Residual,
-    Sequential,
+from services.train_svc.engine.architecture.block import KINDS, Block
+from services.train_svc.engine.architecture.blocks import FAMILIES
+from services.train_svc.engine.architecture.description import (
+    INPUT,
+    OUTPUT,
+    Description,
+    Input,
+    from_yaml,
+    read_description,
+    to_yaml,
 )
-from services.train_svc.engine.architecture.description import Description, from_yaml, read_description, to_yaml
+from services.train_svc.engine.architecture.node import Node, Param, Shape, State
 
 __all__ = [
-    "BatchNorm",
+    "FAMILIES",
+    "INPUT",
+    "KINDS",
+    "OUTPUT",
     "Block",
-    "Conv2d",
     "Description",
-    "Dropout",
-    "Flatten",
-    "GlobalAvgPool",
-    "Linear",
-    "MaxPool2d",
-    "Relu",
-    "Residual",
-    "Sequential",
+    "Input",
+    "Node",
+    "Param",
     "Shape",
+    "State",
     "from_yaml",
     "read_description",
     "to_yaml",

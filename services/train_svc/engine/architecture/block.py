@@ -1,4 +1,4 @@
-"""What every block of an architecture has: a kind, a name, a shape rule, and a form as plain data."""
+"""What every block of an architecture has: a kind, a name, a rule that resolves it, and a form as plain data."""
 
 import dataclasses
 from collections import Counter
@@ -7,13 +7,15 @@ from typing import Any, ClassVar
 
 from services.common.errors import Violation
 from services.common.names import nearest
-from services.train_svc.engine.reading import check, fault, join, read_fields
-
-Shape = tuple[int, ...]
-"""Sizes of one sample, the batch left out: (channels, height, width) of a picture, (features,) of a vector."""
+from services.train_svc.engine.architecture.node import Node, Place, Shape
+from services.train_svc.engine.reading import check, join, read_fields
 
 KINDS: dict[str, type["Block"]] = {}
 """Every kind of block by the name it has in YAML."""
+RESERVED = frozenset("add_module apply block bfloat16 call compile cpu cuda double eval float forward half modules "
+                     "parameters path register_buffer requires_grad_ share_memory state_dict to train training type "
+                     "xpu zero_grad".split())  # fmt: skip
+"""Names that torch's modules have for themselves."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,8 @@ class Block:
     """One layer, or a group of layers. Subclasses name their `kind` and are known from then on."""
 
     kind: ClassVar[str] = ""
+    sensitive: ClassVar[bool] = False
+    """True: loses much in few bits; precision and compression policies leave it alone unless told."""
 
     name: str = ""
     """Its part of the parameters' names; empty: its kind, numbered from the second on."""
@@ -28,7 +32,8 @@ class Block:
     def __init_subclass__(cls, **keywords: Any) -> None:  # noqa: ANN401 - as object's
         """Make the kind known."""
         super().__init_subclass__(**keywords)
-        KINDS[cls.kind] = cls
+        if cls.kind:
+            KINDS[cls.kind] = cls
 
     def __post_init__(self) -> None:
         """Check every field.
@@ -38,21 +43,17 @@ class Block:
         """
         check(self, self.kind)
 
-    def output_shape(self, shape: Shape, path: str) -> Shape:
-        """Return the shape it makes of an input of `shape`.
+    def resolve(self, shape: Shape, at: Place) -> Node:
+        """Return the node for an input of `shape`: its output shape, children, parameters, states and cost.
 
         Raises:
-            InvalidError: it cannot take that shape; `path` says where it stands.
+            InvalidError: it cannot take that shape; the path says where it stands.
         """
-        raise NotImplementedError(f"{path}: {self.kind} has no shape rule for {shape}")
+        raise NotImplementedError(f"{at.path}: {self.kind} has no rule for {shape}")
 
     def to_data(self) -> Any:  # noqa: ANN401 - plain data
         """Return its YAML form: its kind alone, or `{kind: {field: value}}` with what differs from the defaults."""
-        fields = {
-            field.name: _plain(getattr(self, field.name))
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        fields = differing_fields(self)
         return {self.kind: fields} if fields else self.kind
 
     @classmethod
@@ -80,13 +81,25 @@ def _kind_and_fields(value: object) -> tuple[str | None, Mapping[str, Any]]:
     return None, {}
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def differing_fields(instance: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass instance
+    """Return the fields of a dataclass that differ from their defaults, as plain data."""
+    return {
+        field.name: plain(getattr(instance, field.name))
+        for field in dataclasses.fields(instance)
+        if getattr(instance, field.name) != field.default
+    }
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """Return a field's value as mappings, lists and scalars."""
+    if hasattr(value, "to_data"):
+        return value.to_data()
     if isinstance(value, tuple):
-        return [item.to_data() if isinstance(item, Block) else item for item in value]
-    return value
+        return [plain(item) for item in value]
+    return differing_fields(value) if dataclasses.is_dataclass(value) else value
 
 
-def named(blocks: tuple[Block, ...], path: str) -> Iterator[tuple[str, Block]]:
+def named(blocks: tuple[Block, ...], at: Place, field: str) -> Iterator[tuple[str, Block]]:
     """Yield the blocks with their names, which are unique among them.
 
     Raises:
@@ -97,8 +110,30 @@ def named(blocks: tuple[Block, ...], path: str) -> Iterator[tuple[str, Block]]:
     for index, block in enumerate(blocks):
         counts[block.kind] += 1
         name = block.name or (block.kind if counts[block.kind] == 1 else f"{block.kind}_{counts[block.kind]}")
-        if name in taken or not name.isidentifier():
-            reason = "is taken by another block beside it" if name in taken else "may have letters, digits and '_' only"
-            raise fault(f"{path}[{index}].name", f"{name!r} {reason}; choose another name")
+        reason = _name_fault(name, taken)
+        if reason:
+            raise at.inside(f"{field}[{index}].name").fault(f"{name!r} {reason}; choose another name")
         taken.add(name)
         yield name, block
+
+
+def _name_fault(name: str, taken: set[str]) -> str:
+    if name in taken:
+        return "is taken by another block beside it"
+    if name in RESERVED:
+        return "is a name that modules have for themselves"
+    return "" if name.isidentifier() else "may have letters, digits and '_' only"
+
+
+def chain(blocks: tuple[Block, ...], shape: Shape, at: Place, field: str) -> dict[str, Node]:
+    """Return the nodes of `blocks`, which run one after the other; `field` is where the list stands."""
+    nodes: dict[str, Node] = {}
+    for index, (name, block) in enumerate(named(blocks, at, field)):
+        nodes[name] = at.inside(f"{field}[{index}].{block.kind}", name).resolve(block, shape)
+        shape = nodes[name].output_shape
+    return nodes
+
+
+def last_shape(nodes: dict[str, Node], shape: Shape) -> Shape:
+    """Return what the last of `nodes` makes, or `shape` where there is none."""
+    return list(nodes.values())[-1].output_shape if nodes else shape

@@ -1,15 +1,38 @@
 """A whole model as data, and its YAML form (`architecture.yaml`)."""
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from services.common.errors import InvalidError
-from services.train_svc.engine.architecture.block import Block, Shape
-from services.train_svc.engine.architecture.blocks import chain
-from services.train_svc.engine.reading import check, fault, read, setting
+from services.common.names import nearest
+from services.train_svc.engine.architecture.block import Block, chain, last_shape, plain
+from services.train_svc.engine.architecture.blocks.combine import Sequential
+from services.train_svc.engine.architecture.node import Node, Place, Shape
+from services.train_svc.engine.reading import Checked, check, fault, read, setting
+
+INPUT, OUTPUT = "input", "logits"
+"""Names of the one input and the one output of a model that does not name them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input(Checked):
+    """A tensor that goes into a model."""
+
+    shape: tuple[int | str, ...] = setting(least=1)
+    """Sizes of one sample, the batch left out; a word is a size that differs from call to call: `[time, 80]`."""
+    dtype: Literal["float32", "int64", "bool"] = "float32"
+    """Its type."""
+    below: int = setting(0, least=0)
+    """Values are below this: the vocabulary's size. 0: any."""
+    optional: bool = False
+    """It may be left out: a mask, when nothing is padded."""
+    lengths_of: str = ""
+    """It says how many frames of this other input are real; where it is left out, all are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,35 +41,100 @@ class Description:
 
     name: str
     """For people; a template's description has the template's name."""
-    input_shape: tuple[int, ...] = setting(least=1)
-    """Sizes of one sample, the batch left out: [channels, height, width] of a picture."""
-    body: tuple[Block, ...]
+    input_shape: tuple[int, ...] = setting((), least=1)
+    """Short for one float32 input named `input` of this shape, the batch left out: [channels, height, width]."""
+    inputs: dict[str, Input] = field(default_factory=dict)
+    """What goes in, in the order of the call; the first flows into the body."""
+    body: tuple[Block, ...] = ()
     """The blocks, one after the other."""
+    outputs: tuple[str, ...] = ()
+    """The named values that it gives; none: what the last block makes, named `logits`."""
+    typical: dict[str, int] = field(default_factory=dict)
+    """A usual number for each size that is a word, for the summary and for trying the model out."""
 
     def __post_init__(self) -> None:
-        """Check every field.
+        """Check every field and resolve the tree.
 
         Raises:
             InvalidError: with one violation a fault.
         """
         check(self, "")
+        short = {INPUT: Input(shape=self.input_shape)} if self.input_shape else {}
+        if not (short or self.inputs) or (short and self.inputs and self.inputs != short):
+            raise fault("inputs", "give either `input_shape`, for one float32 input, or `inputs`")
+        object.__setattr__(self, "inputs", short or self.inputs)
         if not self.body:
             raise fault("body", "is empty; a model needs at least one block")
-        chain(self.body, self.input_shape, "body")
+        self._check_names()
+        _ = self.root
+
+    def _check_names(self) -> None:
+        for name, given in self.inputs.items():
+            if not name.isidentifier():
+                raise fault(f"inputs.{name}", "may have letters, digits and '_' only; choose another name")
+            if given.lengths_of and given.lengths_of not in self.inputs:
+                known = f"{nearest(given.lengths_of, self.inputs)}; known: {', '.join(self.inputs)}"
+                raise fault(f"inputs.{name}.lengths_of", f"there is no input {given.lengths_of!r}{known}")
+        missing = self.dimensions - set(self.typical)
+        if missing and self.typical:
+            raise fault("typical", f"gives no number for {', '.join(sorted(missing))}")
+
+    @property
+    def dimensions(self) -> set[str]:
+        """The sizes that differ from call to call."""
+        return {size for given in self.inputs.values() for size in given.shape if isinstance(size, str)}
+
+    @cached_property
+    def root(self) -> Node:
+        """The resolved tree, with sizes that differ from call to call left open."""
+        return self.resolve({})
+
+    def resolve(self, sizes: dict[str, int]) -> Node:
+        """Return the tree resolved with these numbers for the sizes that are words.
+
+        Raises:
+            InvalidError: a block cannot take what comes to it.
+        """
+        shapes = {name: _shape(given, sizes) for name, given in self.inputs.items()}
+        place = Place(path="", values=shapes)
+        first = next(iter(shapes.values()))
+        children = chain(self.body, first, place, "body")
+        for name in self.outputs:
+            dataclasses.replace(place, path="outputs").value(name)
+        root = place.node(Sequential(body=self.body), first, last_shape(children, first), children=children)
+        self.__dict__["_outputs"] = {name: place.values[name] for name in self.outputs}
+        return root
+
+    @property
+    def output_shapes(self) -> dict[str, Shape]:
+        """The outputs by name: sizes of one sample, the batch left out."""
+        root = self.root
+        return self.__dict__["_outputs"] or {OUTPUT: root.output_shape}
 
     @property
     def output_shape(self) -> Shape:
-        """Sizes of one output, the batch left out."""
-        return chain(self.body, self.input_shape, "body")
+        """Sizes of the first output, the batch left out."""
+        return next(iter(self.output_shapes.values()))
 
     def to_data(self) -> dict[str, Any]:
         """Return the description as mappings, lists and scalars."""
-        body = [block.to_data() for block in self.body]
-        return {"name": self.name, "input_shape": list(self.input_shape), "body": body}
+        data: dict[str, Any] = {"name": self.name}
+        if self.input_shape:
+            data["input_shape"] = list(self.input_shape)
+        else:
+            data["inputs"] = {name: plain(given) for name, given in self.inputs.items()}
+        if self.typical:
+            data["typical"] = dict(self.typical)
+        data["body"] = [block.to_data() for block in self.body]
+        return data | ({"outputs": list(self.outputs)} if self.outputs else {})
 
     def __str__(self) -> str:
         """Return it as YAML."""
         return to_yaml(self)
+
+
+def _shape(given: Input, sizes: dict[str, int]) -> Shape:
+    return tuple(sizes.get(size) if isinstance(size, str) else size for size in given.shape)
 
 
 def read_description(value: object, path: str = "") -> Description:

@@ -4,8 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.train_svc.engine.architecture import Block, Description, Dropout, Flatten, Linear, Relu, Sequential
+from services.train_svc.engine.architecture import Block, Description
+from services.train_svc.engine.architecture.blocks.combine import Sequential
+from services.train_svc.engine.architecture.blocks.elementwise import Relu
+from services.train_svc.engine.architecture.blocks.linear import Linear
+from services.train_svc.engine.architecture.blocks.normalization import Dropout
+from services.train_svc.engine.architecture.blocks.reshape import Flatten
 from services.train_svc.engine.reading import Checked, setting
+from services.train_svc.engine.templates.entry import Template
 
 SIZES: Mapping[str, Mapping[str, Any]] = {"digits": {"in_channels": 1, "image_height": 8, "image_width": 8}}
 
@@ -41,3 +47,14 @@ def build(options: Mlp) -> Description:
 def _layer(features: int, dropout: float, index: int) -> Sequential:
     body: tuple[Block, ...] = (Linear(out_features=features), Relu())
     return Sequential(name=f"hidden{index + 1}", body=(*body, Dropout(rate=dropout)) if dropout else body)
+
+
+TEMPLATE = Template(
+    name="mlp",
+    title="Multilayer perceptron",
+    domain="tables",
+    paper="",
+    sizes=SIZES,
+    options=Mlp,
+    build=build,
+)

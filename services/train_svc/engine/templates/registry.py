@@ -1,56 +1,71 @@
-"""The list of templates. A new one is one file here and one line in `TEMPLATES`."""
+"""The list of templates. A new one is one file here, one line in `TEMPLATES` and one test."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from services.common.errors import NotFoundError
 from services.common.names import nearest
 from services.train_svc.engine.architecture import Description
-from services.train_svc.engine.reading import read
-from services.train_svc.engine.templates import mlp, resnet_small
+from services.train_svc.engine.reading import fault, join, read
+from services.train_svc.engine.templates import (
+    bert,
+    conformer,
+    convnext,
+    dynamicconv,
+    efficientnet,
+    emformer,
+    ft_transformer,
+    gpt2,
+    llama,
+    mlp,
+    mobilenet_v3,
+    modernbert,
+    moe_decoder,
+    patchtst,
+    resnet,
+    resnet_small,
+    segformer,
+    swin,
+    t5,
+    tacotron2,
+    transformer,
+    u2pp_conformer,
+    vit,
+    wav2vec2,
+    whisper,
+)
+from services.train_svc.engine.templates.entry import Template
 
-
-@dataclass(frozen=True, kw_only=True)
-class Template:
-    """A family of architectures with its options."""
-
-    name: str
-    title: str
-    domain: str
-    """vision, speech, language, sequences or tables."""
-    paper: str
-    """Where it is published; empty for folklore."""
-    sizes: Mapping[str, Mapping[str, Any]]
-    """Standard sizes: name to the options that make it."""
-    options: type
-    """The dataclass of its options; its fields are what may be overridden."""
-    build: Callable[[Any], Description]
-    """Turns the options into a description."""
-
-
-TEMPLATES = {
-    entry.name: entry
-    for entry in (
-        Template(
-            name="resnet_small",
-            title="Residual network for small pictures",
-            domain="vision",
-            paper="He et al. 2016, arXiv 1512.03385",
-            sizes=resnet_small.SIZES,
-            options=resnet_small.ResnetSmall,
-            build=resnet_small.build,
-        ),
-        Template(
-            name="mlp",
-            title="Multilayer perceptron",
-            domain="tables",
-            paper="",
-            sizes=mlp.SIZES,
-            options=mlp.Mlp,
-            build=mlp.build,
-        ),
+TEMPLATES: dict[str, Template] = {
+    module.TEMPLATE.name: module.TEMPLATE
+    for module in (
+        bert,
+        conformer,
+        convnext,
+        dynamicconv,
+        efficientnet,
+        emformer,
+        ft_transformer,
+        gpt2,
+        llama,
+        mlp,
+        mobilenet_v3,
+        modernbert,
+        moe_decoder,
+        patchtst,
+        resnet,
+        resnet_small,
+        segformer,
+        swin,
+        t5,
+        tacotron2,
+        transformer,
+        u2pp_conformer,
+        vit,
+        wav2vec2,
+        whisper,
     )
 }
 
@@ -66,17 +81,24 @@ def template(name: str) -> Template:
     Raises:
         NotFoundError: there is none of that name.
     """
-    if name not in TEMPLATES:
+    wanted = _plain(name)
+    found = next((each for each in TEMPLATES.values() if wanted in (_plain(each.name), _plain(each.title))), None)
+    if found is None:
         known = ", ".join(sorted(TEMPLATES))
         raise NotFoundError(f"there is no template {name!r}{nearest(name, TEMPLATES)}; known: {known}")
-    return TEMPLATES[name]
+    return found
+
+
+def _plain(name: str) -> str:
+    # Papers write ResNet, U2++ and Tacotron 2; files write resnet, u2pp and tacotron2.
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("+", "p"))
 
 
 def describe(name: str, *, size: str = "", path: str = "", **overrides: Any) -> Description:  # noqa: ANN401
     """Return a template's description.
 
     Args:
-        name: the template's name.
+        name: the template's name or title; case and punctuation do not matter.
         size: one of its standard sizes; empty: its defaults.
         path: begins the field paths of errors, such as `train.model`; empty: the template's name.
         overrides: options that differ from those of the size.
@@ -89,8 +111,29 @@ def describe(name: str, *, size: str = "", path: str = "", **overrides: Any) -> 
     if size and size not in chosen.sizes:
         known = ", ".join(chosen.sizes)
         raise NotFoundError(f"{name} has no size {size!r}{nearest(size, chosen.sizes)}; known: {known}")
-    values = {**chosen.sizes.get(size, {}), **overrides}
-    return chosen.build(read(chosen.options, values, path or name))
+    values = _merged(chosen.sizes.get(size, {}), overrides)
+    return chosen.build(read(chosen.options, values, path or chosen.name))
+
+
+def _merged(size: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    # An override of one option of `encoder` leaves the size's others as they are.
+    both = {key: _merged(size[key], value) for key, value in overrides.items()
+            if isinstance(value, Mapping) and isinstance(size.get(key), Mapping)}  # fmt: skip
+    return {**size, **overrides, **both}
+
+
+def template_call(value: Mapping[str, Any], path: str) -> tuple[str, dict[str, Any]]:
+    """Return the template's name and the options of `{template: resnet, ...}` or `{name: ResNet, ...}`.
+
+    Raises:
+        InvalidError: it names no template.
+    """
+    options = dict(value)
+    key = "template" if "template" in options else "name"
+    try:
+        return template(str(options.pop(key, ""))).name, options
+    except NotFoundError as error:
+        raise fault(join(path, key if key in value else "template"), error.message) from error
 
 
 def option_names(name: str) -> list[str]:

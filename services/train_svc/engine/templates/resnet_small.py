@@ -8,19 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.train_svc.engine.architecture import (
-    BatchNorm,
-    Block,
-    Conv2d,
-    Description,
-    Dropout,
-    GlobalAvgPool,
-    Linear,
-    Relu,
-    Residual,
-    Sequential,
-)
+from services.train_svc.engine.architecture import Block, Description
+from services.train_svc.engine.architecture.blocks.combine import Residual, Sequential
+from services.train_svc.engine.architecture.blocks.convolution import Conv2d
+from services.train_svc.engine.architecture.blocks.elementwise import Relu
+from services.train_svc.engine.architecture.blocks.linear import Linear
+from services.train_svc.engine.architecture.blocks.normalization import BatchNorm, Dropout
+from services.train_svc.engine.architecture.blocks.reshape import GlobalAvgPool
 from services.train_svc.engine.reading import Checked, setting
+from services.train_svc.engine.templates.entry import Template
 
 SIZES: Mapping[str, Mapping[str, Any]] = {
     "digits": {"image_height": 8, "image_width": 8, "in_channels": 1, "stages": 2},
@@ -89,3 +85,14 @@ def _basic_block(channels: int, stride: int, name: str, *, projects: bool) -> Re
 
 def _conv(channels: int, kernel_size: int, stride: int) -> tuple[Block, ...]:
     return (Conv2d(out_channels=channels, kernel_size=kernel_size, stride=stride, bias=False), BatchNorm())
+
+
+TEMPLATE = Template(
+    name="resnet_small",
+    title="Residual network for small pictures",
+    domain="vision",
+    paper="He et al. 2016, arXiv 1512.03385",
+    sizes=SIZES,
+    options=ResnetSmall,
+    build=build,
+)

@@ -15,7 +15,8 @@ dataset push|dataset list|dataset show|dataset samples|dataset delete
 run list|run show|run train|run resume|run delete
 model list|model show|model history|model lineage|model pull|model alias set|model alias delete
 deploy apply|deploy list|deploy show|deploy rollback|deploy delete
-lifecycle list|lifecycle show|lifecycle watch|lifecycle restart""".replace("\n", "|")
+lifecycle list|lifecycle show|lifecycle watch|lifecycle restart
+template list|template show|template options|template blocks|template diff|template summary""".replace("\n", "|")
 
 
 def every_command() -> list[list[str]]:

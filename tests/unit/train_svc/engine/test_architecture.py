@@ -3,16 +3,11 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import InvalidError, NotFoundError
-from services.train_svc.engine.architecture import (
-    Conv2d,
-    Description,
-    Linear,
-    Relu,
-    Residual,
-    from_yaml,
-    read_description,
-    to_yaml,
-)
+from services.train_svc.engine.architecture import Description, from_yaml, read_description, to_yaml
+from services.train_svc.engine.architecture.blocks.combine import Residual
+from services.train_svc.engine.architecture.blocks.convolution import Conv2d
+from services.train_svc.engine.architecture.blocks.elementwise import Relu
+from services.train_svc.engine.architecture.blocks.linear import Linear
 from services.train_svc.engine.templates import describe, templates
 
 
@@ -36,8 +31,43 @@ def test_yaml_and_python_are_one_to_one(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "size"), [(t.name, size) for t in templates() for size in t.sizes])
-def test_every_standard_size_is_sound(name: str, size: str) -> None:
-    assert describe(name, size=size).output_shape == (10,)
+def test_every_standard_size_is_sound_and_survives_yaml(name: str, size: str) -> None:
+    description = describe(name, size=size)
+    assert description.root.parameter_count > 0
+    assert from_yaml(to_yaml(description)) == description
+    # Its own usual sizes fit it.
+    assert description.resolve(description.typical).total_multiply_adds > 0
+
+
+def test_an_override_of_one_nested_option_leaves_the_others_of_the_size() -> None:
+    wide = describe("conformer", size="small", encoder={"num_layers": 1})
+    assert wide.root.parameter_count < describe("conformer", size="small").root.parameter_count
+    assert str(wide).count("144") > 0
+
+
+def test_titles_name_templates_too() -> None:
+    assert describe("ResNet", size="18") == describe("resnet", size="18")
+    assert describe("resnet-small") == describe("resnet_small")
+
+
+def test_what_a_block_refers_to_must_come_before_it() -> None:
+    found = faults(picture({"save": {"value": "kept"}}, {"load": {"value": "kep"}}))
+    assert "there is no value 'kep' here; did you mean 'kept'?" in found["body[1].load"]
+    tied = {"name": "x", "inputs": {"ids": {"shape": ["time"], "dtype": "int64"}},
+            "body": [{"embedding": {"vocab_size": 5, "features": 4}}, {"tied_linear": {"of": "embeding"}}]}  # fmt: skip
+    assert "did you mean 'embedding'" in faults(tied)["body[1].tied_linear"]
+
+
+def test_inputs_are_given_in_one_way() -> None:
+    both = {"name": "x", "input_shape": [3], "inputs": {"a": {"shape": [3]}}, "body": ["relu"]}
+    assert "give either `input_shape`" in faults(both)["inputs"]
+    assert "give either" in faults({"name": "x", "body": ["relu"]})["inputs"]
+    lengths = {"a": {"shape": ["time", 3]}, "n": {"shape": [], "dtype": "int64", "lengths_of": "b"}}
+    assert "there is no input 'b'" in faults({"name": "x", "inputs": lengths, "body": ["relu"]})["inputs.n.lengths_of"]
+
+
+def test_a_name_that_modules_have_for_themselves_is_refused() -> None:
+    assert "modules have for themselves" in faults(picture({"relu": {"name": "train"}}))["body[0].name"]
 
 
 def test_a_fault_names_path_what_was_got_and_what_was_wanted() -> None:

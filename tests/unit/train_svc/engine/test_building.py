@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 
 from modelwright.train import build, describe, load_weights, save_weights
 from services.common.errors import InvalidError
-from services.train_svc.engine.weights import named_tensors
+from services.train_svc.engine.on_torch.tensors import named_tensors
 
 
 def test_parameters_are_named_after_the_blocks_and_counted() -> None:
@@ -65,3 +66,22 @@ def test_a_truncated_file_of_weights_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InvalidError, match="holds no readable tensors"):
         load_weights(build(describe("mlp")), path)
+
+
+@pytest.mark.parametrize("engine", ["torch", "tensorflow"])
+def test_a_call_with_the_wrong_inputs_says_which(engine: Literal["torch", "tensorflow"]) -> None:
+    model = build(describe("bert", num_layers=1, d_model=8, attention_heads=2, feed_forward=8), engine=engine)
+    ids = (
+        torch.zeros(1, 3, dtype=torch.int64).numpy() if engine == "tensorflow" else torch.zeros(1, 3, dtype=torch.int64)
+    )
+
+    def call(*ordered: Any, **named: Any) -> Any:
+        return model(*ordered, **named) if engine == "torch" else model(list(ordered) or named)
+
+    assert call(tokens=ids, mask=None)["hidden"].shape == (1, 3, 8)
+    with pytest.raises(InvalidError, match="tokens: is not given, and bert needs it"):
+        call(mask=ids)
+    with pytest.raises(InvalidError, match="masc: is no input of bert; did you mean 'mask'"):
+        call(tokens=ids, masc=ids)
+    with pytest.raises(InvalidError, match="got 4 tensors, and bert takes tokens, token_types, mask"):
+        call(ids, ids, ids, ids)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -46,10 +47,52 @@ def test_a_model_that_does_not_export_faithfully_is_refused(tmp_path: Path) -> N
             self.layer = torch.nn.Linear(3, 2)
             self.calls = 0.0
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, *x: torch.Tensor) -> torch.Tensor:
             self.calls += 1
-            shifted: torch.Tensor = self.layer(x) + self.calls
+            shifted: torch.Tensor = self.layer(x[0]) + self.calls
             return shifted
 
-    with pytest.raises(export.ExportError, match="differs from torch at batch 2"):
+    with pytest.raises(export.ExportError, match="logits at batch 2 differs by"):
         export.export_module(Drifting(), (3,), tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_batch_that_became_a_constant_is_refused(tmp_path: Path) -> None:
+    class Row(torch.nn.Module):
+        """Reads sample by sample in Python."""
+
+        def forward(self, *x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([sample * 2 for sample in x[0]])
+
+    with pytest.raises(export.ExportError, match="'batch' of the input 'input' became 2"):
+        export.export_module(Row(), (3,), tmp_path / "model.onnx")
+
+
+def test_weights_of_tensorflow_export_to_what_tensorflow_computes(tmp_path: Path) -> None:
+    description = describe("resnet_small", image_height=9, image_width=8, in_channels=3, num_classes=4)
+    model = build(description, engine="tensorflow")
+    save_weights(model, tmp_path / "w.safetensors")
+    export_onnx(description, tmp_path / "w.safetensors", tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    inputs = np.random.default_rng(0).standard_normal((3, 3, 9, 8)).astype(np.float32)
+    (got,) = session.run(None, {"input": inputs})
+    np.testing.assert_allclose(got, np.asarray(model(inputs)), rtol=1e-4, atol=1e-5)
+
+
+def test_inputs_that_may_be_left_out_are_left_out(tmp_path: Path) -> None:
+    sizes: dict[str, Any] = {"vocab_size": 20, "num_layers": 1, "d_model": 8, "attention_heads": 2, "feed_forward": 8}
+    description = describe("bert", **sizes)
+    save_weights(build(description), tmp_path / "w.safetensors")
+    form: dict[str, Any] = {"without": ("mask", "token_types")}
+    result = export_onnx(description, tmp_path / "w.safetensors", tmp_path / "model.onnx", **form)
+    assert result.inputs == (export.Port(name="tokens", dtype="int64", shape=("batch", "time")),)
+    assert result.outputs == (
+        export.Port(name="hidden", dtype="float32", shape=("batch", "time", 8)),
+        export.Port(name="pooled", dtype="float32", shape=("batch", 8)),
+    )
+
+
+def test_the_file_names_no_path_of_the_machine(tmp_path: Path) -> None:
+    save_weights(build(describe("mlp")), tmp_path / "w.safetensors")
+    export_onnx(describe("mlp"), tmp_path / "w.safetensors", tmp_path / "model.onnx")
+    assert b".py" not in (tmp_path / "model.onnx").read_bytes()

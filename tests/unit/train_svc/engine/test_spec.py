@@ -115,3 +115,8 @@ def test_where_a_run_is_carried_out_is_no_part_of_its_digest() -> None:
     spec = TrainSpec()
     assert TrainSpec(threads=4, model_name="other").digest == spec.digest
     assert TrainSpec(seed=1).digest != spec.digest
+
+
+def test_a_template_that_is_no_classifier_of_pictures_is_refused_before_anything_runs() -> None:
+    assert "bert is no classifier of pictures" in faults({"model": "bert"})["train.model"]
+    assert TrainSpec.from_mapping({"model": {"name": "ResNet", "size": "18"}}).model.template == "resnet"

@@ -13,11 +13,11 @@ from services.common.errors import InvalidError, StaleLeaseError, UnavailableErr
 from services.train_svc.engine.building import build
 from services.train_svc.engine.chance import seed_of
 from services.train_svc.engine.checkpoint import State, list_checkpoints, read_checkpoint
+from services.train_svc.engine.on_torch.tensors import named_tensors
 from services.train_svc.engine.pictures import MemorySplit, Normalization
 from services.train_svc.engine.ports import Point
 from services.train_svc.engine.spec import TrainSpec
 from services.train_svc.engine.trainer import Data, Ports, Trainer
-from services.train_svc.engine.weights import named_tensors
 
 Split = Callable[[int, int], MemorySplit]
 SPEC = {"model": {"template": "resnet_small", "width": 8, "dropout": 0.2}, "epochs": 2, "batch_size": 32}

@@ -1,0 +1,45 @@
+"""The two engines, loaded when they are asked for. Neither needs the other."""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any, Literal
+
+from services.common.errors import InvalidError
+from services.train_svc.engine.reading import fault
+
+Engine = Literal["torch", "tensorflow"]
+PACKAGES: dict[str, str] = {"torch": "on_torch", "tensorflow": "on_tensorflow"}
+HOME = "services.train_svc.engine"
+
+
+def load_engine(engine: str) -> ModuleType:
+    """Return the engine's package.
+
+    Raises:
+        InvalidError: it is unknown, or not installed.
+    """
+    if engine not in PACKAGES:
+        raise fault("engine", f"got {engine!r}, wanted 'torch' or 'tensorflow'")
+    try:
+        return importlib.import_module(f"{HOME}.{PACKAGES[engine]}")
+    except ModuleNotFoundError as error:
+        if error.name not in (engine, "keras"):
+            raise
+        extra = "train" if engine == "torch" else engine
+        message = f"{engine} is not installed; run `pip install 'modelwright[{extra}]'`"
+        raise fault("engine", message) from error
+
+
+def engine_of(model: Any) -> ModuleType:  # noqa: ANN401 - a model of either engine
+    """Return the package of the engine that built a model.
+
+    Raises:
+        InvalidError: `build` did not make it.
+    """
+    # Whoever holds a model has loaded its engine; the other need not be there.
+    for package in PACKAGES.values():
+        known = sys.modules.get(f"{HOME}.{package}")
+        if known is not None and isinstance(model, known.Model):
+            return known
+    raise InvalidError(f"got a {type(model).__name__}, wanted a model that `build` made", field="model")
