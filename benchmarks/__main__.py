@@ -25,8 +25,9 @@ NAMES = (
     "upload",
     "dataset_commit",
 )
-"""Those of the table of figures, in its order; `storage_upload` looks into `upload` and runs when it is named."""
-OTHERS = ("storage_upload",)
+"""Those of the table of figures, in its order. Others run when they are named: `storage_upload` looks into `upload`,
+and the rest need a GPU."""
+OTHERS = ("storage_upload", "native_models", "keras_step")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
