@@ -24,11 +24,14 @@ class Rule:
     `gate`: each expert of a mixture is published alone."""
     transpose: bool = False
     """It is stored [in, out] there."""
+    same_as: str = ""
+    """It is left out, and must equal our tensor of this name, which the model has in its place: tied matrices that a
+    file holds twice."""
 
 
-def rule(pattern: str, *names: str, transpose: bool = False) -> Rule:
+def rule(pattern: str, *names: str, transpose: bool = False, same_as: str = "") -> Rule:
     """Return a rule; see `Rule`."""
-    return Rule(pattern, names, transpose)
+    return Rule(pattern, names, transpose, same_as)
 
 
 def translate(tensors: Mapping[str, Any], rules: tuple[Rule, ...], wanted: Shapes, name: str) -> dict[str, Any]:
@@ -41,11 +44,12 @@ def translate(tensors: Mapping[str, Any], rules: tuple[Rule, ...], wanted: Shape
         name: of the template, for errors.
 
     Raises:
-        InvalidError: the template has no rules, or none matches a name.
+        InvalidError: the template has no rules, none matches a name, or two tensors that the model ties differ.
     """
     if not rules:
         raise InvalidError(f"the template {name!r} has no key map for published weights", field="source")
     result: dict[str, Any] = {}
+    twice: list[tuple[str, Any, str]] = []
     for key, tensor in tensors.items():
         matching = [(each, _renamed(each, key)) for each in rules if re.fullmatch(each.pattern, key)]
         if not matching:
@@ -53,7 +57,12 @@ def translate(tensors: Mapping[str, Any], rules: tuple[Rule, ...], wanted: Shape
             raise InvalidError(message, field="weights")
         # Two forms of a template may have one published name in two places; a rule without names leaves it out.
         found, names = next((pair for pair in matching if all(ours in wanted for ours in pair[1])), matching[0])
+        twice += [(key, tensor, found.same_as)] if found.same_as else []
         result |= _cut(tensor.T if found.transpose and tensor.ndim > 1 else tensor, names, wanted)
+    for key, tensor, ours in twice:
+        if ours in result and not bool((tensor == result[ours]).all()):
+            message = f"{key!r} differs from {ours!r}, and the model has one matrix for both; describe it with two"
+            raise InvalidError(message, field="weights")
     return _stacked(result)
 
 

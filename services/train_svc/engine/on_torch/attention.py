@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from services.train_svc.engine.architecture.blocks.attention import Attention
 from services.train_svc.engine.architecture.blocks.positions import Rope
+from services.train_svc.engine.architecture.node import Node
 from services.train_svc.engine.context import Context
-from services.train_svc.engine.on_torch.block import TorchBlock, builds
+from services.train_svc.engine.on_torch.block import Builder, TorchBlock, builds
 from services.train_svc.engine.on_torch.positions import rotate, rotation
 from services.train_svc.engine.on_torch.streaming import additive, remember, seen_in_chunks
 
@@ -50,9 +51,14 @@ class MultiHeadAttention(TorchBlock):
     value: nn.Module
     output: nn.Module
 
+    def __init__(self, node: Node, builder: Builder) -> None:
+        super().__init__(node, builder)
+        # By the size of a head, not by their number: a shard of a tensor-parallel layer holds some of the heads.
+        self.dim = features_of(node.children["query"]) // self.block.heads
+
     def forward(self, x: torch.Tensor, context: Context) -> torch.Tensor:
         """Return the attention's output."""
-        query = self._heads(self.query(x), self.block.heads, "query_norm")
+        query = self._heads(self.query(x), "query_norm")
         query, key, value, before = self._sources(x, query, context)
         mask = self._mask(query, key, before, context)
         mixed = attend(
@@ -73,11 +79,10 @@ class MultiHeadAttention(TorchBlock):
 
     def project(self, memory: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return keys and values [batch, heads, time, dim] of what is looked at."""
-        heads = self.block.kv_heads or self.block.heads
-        return self._heads(self.key(memory), heads, "key_norm"), self._heads(self.value(memory), heads)
+        return self._heads(self.key(memory), "key_norm"), self._heads(self.value(memory))
 
-    def _heads(self, x: torch.Tensor, heads: int, norm: str = "") -> torch.Tensor:
-        x = x.view(*x.shape[:-1], heads, x.shape[-1] // heads)
+    def _heads(self, x: torch.Tensor, norm: str = "") -> torch.Tensor:
+        x = x.view(*x.shape[:-1], x.shape[-1] // self.dim, self.dim)
         if norm and self.block.norm_eps:
             x = getattr(self, norm)(x)
         return x.transpose(1, 2)
@@ -134,6 +139,13 @@ class MultiHeadAttention(TorchBlock):
         if not self.block.memory:
             return (context.lengths, context.mask) if context.state is None else (None, None)
         return context.padding.get(self.block.memory, (None, None))
+
+
+def features_of(node: Node) -> int:
+    """Return the features that a node makes."""
+    size = node.output_shape[-1]
+    assert size is not None
+    return size
 
 
 def attend(

@@ -164,6 +164,7 @@ TEMPLATE = Template(
     title="Emformer RNN-T",
     domain="speech",
     paper="Shi et al. 2021, arXiv 2010.10759",
+    aliases=("Emformer",),
     sizes=SIZES,
     options=Emformer,
     build=build,

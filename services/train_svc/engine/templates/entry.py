@@ -24,5 +24,7 @@ class Template:
     """The dataclass of its options; its fields are what may be overridden."""
     build: Callable[[Any], Description]
     """Turns the options into a description."""
+    aliases: tuple[str, ...] = ()
+    """Other names by which people ask for it."""
     huggingface: tuple[Rule, ...] = ()
     """How the tensors of Hugging Face's implementation are called here; none: it has no such model."""

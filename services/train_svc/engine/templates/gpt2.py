@@ -98,7 +98,7 @@ HUGGINGFACE = (
     rule(LAYER + r"mlp\.c_fc\.(\w+)", OURS + r"feed.body.up.\2", transpose=True),
     rule(LAYER + r"mlp\.c_proj\.(\w+)", OURS + r"feed.body.down.\2", transpose=True),
     rule(r"(?:transformer\.)?ln_f\.(\w+)", r"decoder.norm.\1"),
-    rule(r"lm_head\.weight"),
+    rule(r"lm_head\.weight", same_as="decoder.tokens.weight"),
 )
 
 TEMPLATE = Template(

@@ -134,6 +134,7 @@ ATTENTION = (
     rule(LAYER + r"post_attention_layernorm\.weight", OURS + "feed.body.norm.weight"),
     rule(r"model\.norm\.weight", "decoder.norm.weight"),
     rule(r"lm_head\.weight", "decoder.scores.weight"),
+    rule(r"lm_head\.weight", same_as="decoder.tokens.weight"),
 )
 """Of every model whose layers are Llama's but for the feed-forward."""
 HUGGINGFACE = (
@@ -148,6 +149,7 @@ TEMPLATE = Template(
     title="Llama",
     domain="language",
     paper="Touvron et al. 2023, arXiv 2302.13971; Qwen3, arXiv 2505.09388",
+    aliases=("Llama 3", "Qwen3"),
     sizes=SIZES,
     options=Llama,
     build=build,

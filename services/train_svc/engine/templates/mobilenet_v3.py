@@ -121,6 +121,7 @@ TEMPLATE = Template(
     title="MobileNetV3",
     domain="vision",
     paper="Howard et al. 2019, arXiv 1905.02244",
+    aliases=("MobileNet",),
     sizes=SIZES,
     options=MobilenetV3,
     build=build,

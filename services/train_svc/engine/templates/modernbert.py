@@ -145,7 +145,7 @@ HUGGINGFACE = (
     rule(r"(?:model\.)?final_norm\.weight", "encoder.last_norm.weight"),
     rule(r"head\.(dense|norm)\.weight", r"masked_lm.\1.weight"),
     rule(r"head\.(dense|norm)\.weight", r"classifier.\1.weight"),
-    rule(r"decoder\.weight"),
+    rule(r"decoder\.weight", same_as="encoder.tokens.weight"),
     rule(r"decoder\.bias", "masked_lm.scores.bias"),
     rule(r"classifier\.(\w+)", r"classifier.scores.\1"),
 )

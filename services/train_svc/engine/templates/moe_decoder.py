@@ -91,6 +91,7 @@ TEMPLATE = Template(
     title="MoE decoder (Mixtral)",
     domain="language",
     paper="Jiang et al. 2024, arXiv 2401.04088",
+    aliases=("Mixtral",),
     sizes=SIZES,
     options=MoeDecoder,
     build=build,

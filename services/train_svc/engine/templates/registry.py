@@ -82,11 +82,15 @@ def template(name: str) -> Template:
         NotFoundError: there is none of that name.
     """
     wanted = _plain(name)
-    found = next((each for each in TEMPLATES.values() if wanted in (_plain(each.name), _plain(each.title))), None)
+    found = next((each for each in TEMPLATES.values() if wanted in map(_plain, _names(each))), None)
     if found is None:
         known = ", ".join(sorted(TEMPLATES))
         raise NotFoundError(f"there is no template {name!r}{nearest(name, TEMPLATES)}; known: {known}")
     return found
+
+
+def _names(entry: Template) -> tuple[str, ...]:
+    return entry.name, entry.title, *entry.aliases
 
 
 def _plain(name: str) -> str:

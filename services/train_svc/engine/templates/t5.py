@@ -130,7 +130,7 @@ STACK, OURS = r"(encoder|decoder)\.block\.(\d+)\.layer\.", r"\1.layers.\2."
 PARTS = {"q": "query", "k": "key", "v": "value", "o": "output"}
 HUGGINGFACE = (
     rule(r"shared\.weight", r"encoder.tokens.weight"),
-    rule(r"(?:encoder|decoder)\.embed_tokens\.weight"),
+    rule(r"(?:encoder|decoder)\.embed_tokens\.weight", same_as="encoder.tokens.weight"),
     rule(r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"),
     rule(r"(encoder|decoder)\.block\.0\.layer\.0\.SelfAttention\.relative_attention_bias\.weight", r"\1.bias.weight"),
     *(rule(STACK + rf"0\.SelfAttention\.{theirs}\.weight", OURS + f"attend.body.attention.{ours}.weight")
@@ -146,6 +146,7 @@ HUGGINGFACE = (
     rule(STACK + r"\d\.DenseReluDense\.wo\.weight", OURS + "feed.body.down.weight"),
     rule(r"(encoder|decoder)\.final_layer_norm\.weight", r"\1.norm.weight"),
     rule(r"lm_head\.weight", r"decoder.scores.weight"),
+    rule(r"lm_head\.weight", same_as="encoder.tokens.weight"),
 )  # fmt: skip
 
 TEMPLATE = Template(

@@ -170,6 +170,7 @@ TEMPLATE = Template(
     title="U2++ Conformer",
     domain="speech",
     paper="Wu et al. 2021, arXiv 2106.05642",
+    aliases=("U2++",),
     sizes=SIZES,
     options=U2ppConformer,
     build=build,

@@ -134,7 +134,7 @@ HUGGINGFACE = (
     rule(r"(?:model\.)?(encoder|decoder)\.embed_positions\.weight", r"\1.positions.weight"),
     rule(r"(?:model\.)?(encoder|decoder)\.layer_norm\.(\w+)", r"\1.norm.\2"),
     rule(r"(?:model\.)?decoder\.embed_tokens\.weight", "decoder.tokens.weight"),
-    rule(r"proj_out\.weight"),
+    rule(r"proj_out\.weight", same_as="decoder.tokens.weight"),
     *_layers("encoder", "self_attn", "attend"),
     *_layers("decoder", "self_attn", "attend"),
     *_layers("decoder", "encoder_attn", "listen"),

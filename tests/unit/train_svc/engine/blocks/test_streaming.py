@@ -173,7 +173,7 @@ class Step(torch.nn.Module):
         return result, *(after[name] for name in self.names)
 
 
-@pytest.mark.parametrize("left", [2, -1])
+@pytest.mark.parametrize("left", [0, 2, -1])
 def test_onnx_runtime_streams_as_torch_does(left: int, tmp_path: Path) -> None:
     model = build(described(*SUBSAMPLING, Linear(out_features=8), left=left)).eval()
     start = model.initial_state(2)
