@@ -228,7 +228,8 @@ def window(  # noqa: PLR0917 - a window, its place, and the word for its unit
         return None
     result = int(size + 2 * padding - kernel) // stride + 1
     if result < 1:
-        message = f"a window of {kernel} does not fit into {size} {unit} padded by {padding:g}; make it smaller"
+        cure = "make it smaller, or the input larger"
+        message = f"a window of {kernel} does not fit into {size} {unit} padded by {padding:g}; {cure}"
         raise at.fault(message)
     return result
 

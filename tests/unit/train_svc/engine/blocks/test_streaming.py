@@ -64,7 +64,7 @@ def test_several_chunks_may_come_at_once(left: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [0, 2, -1])
 def test_strided_convolutions_in_front_carry_their_frames(left: int, tmp_path: Path) -> None:
     stream = described(*SUBSAMPLING, left=left, layers=1)
-    check_stream(stream, tmp_path, frames=8 * CHUNK, time=4 * 8 * CHUNK + 8, compiled=left != 0)
+    check_stream(stream, tmp_path, frames=8 * CHUNK, time=4 * 8 * CHUNK + 8, compiled=left == 2)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -126,7 +126,7 @@ def test_dynamic_chunks_are_drawn_in_training_alone_and_compile(dynamic_left: bo
     whole = torch.compile(model, fullgraph=True, backend="eager", dynamic=True)
     traced = tf.function(lambda given: other(given, training=True))
     for call in (model, whole):
-        found = {float(call(torch.from_numpy(x))[0, 0, 0]) for _ in range(12)}
+        found = {float(call(torch.from_numpy(x))[0, 0, 0].detach()) for _ in range(12)}
         assert len(found) > 1
     assert len({float(traced(x)[0, 0, 0]) for _ in range(12)}) > 1
 

@@ -19,7 +19,7 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-class TimeFirst(WhisperForConditionalGeneration):
+class TimeFirst(WhisperForConditionalGeneration):  # type: ignore[misc]  # mypy does not read transformers
     """Hugging Face's model, given [time, mels] as ours is."""
 
     def forward(self, input_features: torch.Tensor, **more: Any) -> Any:
