@@ -24,6 +24,7 @@ NAMES = (
     "log_latency",
     "upload",
     "dataset_commit",
+    "building",
 )
 """Those of the table of figures, in its order. Others run when they are named: `storage_upload` looks into `upload`,
 and the rest need a GPU."""
