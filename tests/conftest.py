@@ -13,6 +13,17 @@ from pathlib import Path
 import pytest
 
 
+def pytest_configure() -> None:
+    """Keep TensorFlow's logging off pytest's capture.
+
+    It would take the captured stream that stands there when it is imported, and close it once another library sets up
+    its logging anew, as uvicorn does: every later test would fail.
+    """
+    from absl import logging
+
+    logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
 def free_port() -> int:
     """Return a loopback port that was free a moment ago."""
     with socket.socket() as probe:
