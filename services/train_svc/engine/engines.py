@@ -1,6 +1,7 @@
 """The two engines, loaded when they are asked for. Neither needs the other."""
 
 import importlib
+import os
 import sys
 from types import ModuleType
 from typing import Any, Literal
@@ -21,6 +22,9 @@ def load_engine(engine: str) -> ModuleType:
     """
     if engine not in PACKAGES:
         raise fault("engine", f"got {engine!r}, wanted 'torch' or 'tensorflow'")
+    if engine == "tensorflow":
+        # Its notes on the processor's instructions are nobody's concern; warnings still come.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     try:
         return importlib.import_module(f"{HOME}.{PACKAGES[engine]}")
     except ModuleNotFoundError as error:

@@ -18,11 +18,11 @@ ATOL = RTOL = 2e-5
 STEPS = 3
 
 
-def close(got: Any, wanted: Any, what: str, tolerance: float = ATOL) -> None:
-    """Assert that two arrays differ by no more than `tolerance` of the larger's greatest value."""
+def close(got: Any, wanted: Any, what: str, tolerance: float = ATOL, floor: float = 1.0) -> None:
+    """Assert that two arrays differ by no more than `tolerance` of the greatest value wanted, or of `floor`."""
     got, wanted = np.asarray(got), np.asarray(wanted)
     assert got.shape == wanted.shape, f"{what}: shape {got.shape}, wanted {wanted.shape}"
-    scale = max(1.0, float(np.abs(wanted).max())) if wanted.size else 1.0
+    scale = max(floor, float(np.abs(wanted).max())) if wanted.size else 1.0
     error = float(np.abs(got - wanted).max()) / scale if wanted.size else 0.0
     assert error <= tolerance, f"{what}: differs by {error:.2g} of its largest value, allowed {tolerance:g}"
 
@@ -109,6 +109,8 @@ def check_steps(model: Any, other: Any, inputs: Arrays, lr: float = 0.1) -> None
         ours.zero_grad()
         loss_of(model(**on_torch(inputs)), lambda x: x.square().mean()).backward()
         found = gradients()
+        # Beside the largest gradient of all, so that a model whose gradients are small is held to as much.
+        largest = max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None and p.numel())
         for name, gradient in zip(names, found, strict=True):
             wanted = model.get_parameter(name).grad
             got = None if gradient is None else np.asarray(tf.convert_to_tensor(gradient))
@@ -116,7 +118,8 @@ def check_steps(model: Any, other: Any, inputs: Arrays, lr: float = 0.1) -> None
                 assert wanted is None or not wanted.abs().max(), f"TensorFlow gives no gradient of {name}"
                 assert got is None or not np.abs(got).max(), f"torch gives no gradient of {name}"
                 continue
-            close(tensorflow_tensors.to_canonical(got, theirs.params[name]), wanted, f"gradient {step} of {name}")
+            canonical = tensorflow_tensors.to_canonical(got, theirs.params[name])
+            close(canonical, wanted, f"gradient {step} of {name}", floor=min(1.0, largest))
         ours.step()
         theirs.apply(found)
     for name, tensor in tensorflow_tensors.named_tensors(other).items():

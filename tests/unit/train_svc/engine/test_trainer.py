@@ -226,3 +226,14 @@ def test_training_leaves_the_callers_randomness_alone(make_split: Split, tmp_pat
     trainer.fit()
     assert torch.equal(torch.get_rng_state(), before)
     assert np.array_equal(trainer.order.at(3), trainer.order.at(3))
+
+
+def test_a_gate_in_the_model_sees_every_step_of_a_run(make_split: Split, tmp_path: Path) -> None:
+    body = ["flatten", {"linear": {"name": "before", "out_features": 16}}, {"gradient_reset_gate": {"name": "gate"}},
+            "relu", {"linear": {"name": "after", "out_features": 10}}]  # fmt: skip
+    gated = {"name": "gated", "input_shape": [1, 8, 8], "body": body}
+    trainer = make(make_split, tmp_path, Ports(), model=gated)
+    trainer.fit()
+    gate = trainer.model.get_submodule("gate")
+    assert gate.get_buffer("count") + gate.get_buffer("resets") == trainer.total_steps
+    assert gate.get_buffer("mean") > 0
