@@ -1,9 +1,11 @@
 """ONNX out of torch models, checked against what torch itself gives."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from onnxruntime import InferenceSession
 from torch import nn
 
 from services.train_svc.engine.building import build
@@ -13,6 +15,7 @@ from services.train_svc.engine.export.graph import OPSET, ExportError, write_gra
 from services.train_svc.engine.export.parts import PartAlone
 from services.train_svc.engine.export.steps import NEXT, Step
 from services.train_svc.engine.on_torch import Model
+from services.train_svc.engine.on_torch.normalization import ConstantDropout
 from services.train_svc.engine.reading import fault
 from services.train_svc.engine.sources import Source, as_description
 from services.train_svc.engine.weights import load_weights
@@ -116,12 +119,16 @@ def export_module(module: nn.Module, shape: tuple[int, ...], path: Path) -> Expo
 def _export(form: Form, path: Path) -> Export:
     beside = path.with_name(path.name + ".data")
     beside.unlink(missing_ok=True)
-    write_graph(form.eval(), path)
-    session = open_session(path)
+    form.eval()
+    drops = [module for module in form.modules() if isinstance(module, ConstantDropout)]
     try:
-        error = check_graph(form, session)
+        # What drops in use is checked without; then the graph is written as it is.
+        with _dropping_nothing(drops):
+            error, session = _written(form, path)
+        if drops:
+            _, session = _written(form, path, shapes_only=True)
     except ExportError:
-        path.unlink()
+        path.unlink(missing_ok=True)
         beside.unlink(missing_ok=True)
         raise
     return Export(
@@ -131,3 +138,21 @@ def _export(form: Form, path: Path) -> Export:
         inputs=ports(session.get_inputs()),
         outputs=ports(session.get_outputs()),
     )
+
+
+def _written(form: Form, path: Path, *, shapes_only: bool = False) -> tuple[float, InferenceSession]:
+    write_graph(form, path)
+    session = open_session(path)
+    return check_graph(form, session, shapes_only=shapes_only), session
+
+
+@contextmanager
+def _dropping_nothing(drops: list[ConstantDropout]) -> Iterator[None]:
+    rates = [drop.p for drop in drops]
+    for drop in drops:
+        drop.p = 0.0
+    try:
+        yield
+    finally:
+        for drop, rate in zip(drops, rates, strict=True):
+            drop.p = rate

@@ -61,6 +61,9 @@ class ConstantDropout(nn.Dropout):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Return the same shape."""
+        if torch.onnx.is_in_onnx_export():
+            # ONNX Runtime takes every Dropout for an identity.
+            return input * (torch.rand_like(input) >= self.p).to(input.dtype) / (1 - self.p)
         return functional.dropout(input, self.p, True)
 
 

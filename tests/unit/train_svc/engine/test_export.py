@@ -8,6 +8,9 @@ import torch
 
 from modelwright.train import build, describe, export_onnx, load_weights, save_weights
 from services.train_svc.engine import export
+from services.train_svc.engine.architecture import Description
+from services.train_svc.engine.architecture.blocks.linear import Linear
+from services.train_svc.engine.architecture.blocks.normalization import Dropout
 
 
 @pytest.mark.parametrize("name", ["resnet_small", "mlp"])
@@ -96,3 +99,13 @@ def test_the_file_names_no_path_of_the_machine(tmp_path: Path) -> None:
     save_weights(build(describe("mlp")), tmp_path / "w.safetensors")
     export_onnx(describe("mlp"), tmp_path / "w.safetensors", tmp_path / "model.onnx")
     assert b".py" not in (tmp_path / "model.onnx").read_bytes()
+
+
+def test_what_drops_in_use_drops_in_onnx_too(tmp_path: Path) -> None:
+    drop = Dropout(rate=0.5, always=True)
+    description = Description(name="noisy", input_shape=(400,), body=(drop, Linear(out_features=2)))
+    save_weights(build(description), tmp_path / "w.safetensors")
+    export_onnx(description, tmp_path / "w.safetensors", tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    once, again = (session.run(None, {"input": np.ones((3, 400), np.float32)})[0] for _ in range(2))
+    assert np.abs(once - again).max() > 0

@@ -37,7 +37,7 @@ TINY: dict[str, dict[str, Any]] = {
     "swin": {**PICTURE, "num_layers": [2, 1], "d_model": 8, "attention_heads": [2, 4], "window": 3, "patch_size": 2},
     "t5": {**TEXT, "head_dim": 4},
     "tacotron2": {"vocab_size": 20, "features": 6, "d_model": 8, "num_layers": 1, "prenet_dim": 7, "rnn_dim": 10,
-                  "attention_dim": 5, "postnet_layers": 2, "postnet_dim": 9, "prenet_dropout": 0.0},
+                  "attention_dim": 5, "postnet_layers": 2, "postnet_dim": 9},
     "transformer": TEXT,
     "u2pp_conformer": {"features": 12, "encoder": {"num_layers": 1, "d_model": 8, "attention_heads": 2,
                                                    "feed_forward": 12, "kernel_size": 4, "chunk_size": 4,
