@@ -82,7 +82,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     metrics: dict[str, Metric] = msgspec.field(default_factory=dict)
     """By name, `accuracy` first of all."""
     size_bytes: int = 0
-    """Of model.onnx."""
+    """Of model.onnx, and of model.onnx.data where there is one."""
     latency: tuple[Latency, ...] = ()
     """The first entry with batch 1 gives the gate's figures."""
     accuracy_drop: Interval | None = None

@@ -139,8 +139,14 @@ def _present(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
+def model_size(path: Path) -> int:
+    """Return the bytes of a model.onnx and of the tensors beside it."""
+    beside = _present(path.with_name(names.MODEL_DATA))
+    return path.stat().st_size + (beside.stat().st_size if beside else 0)
+
+
 def _check_size(path: Path, card: Card) -> None:
-    size = path.stat().st_size
+    size = model_size(path)
     if size == 0 or size != card.size_bytes:
         raise InvalidError(f"has {size} bytes, card.json says size_bytes {card.size_bytes}")
 

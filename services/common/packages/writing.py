@@ -15,7 +15,7 @@ from services.common.packages import files as names
 from services.common.packages.card import Card
 from services.common.packages.files import PackageFile, check_paths, missing_files
 from services.common.packages.golden import Golden
-from services.common.packages.package import Package, encode_json, read_package
+from services.common.packages.package import Package, encode_json, model_size, read_package
 from services.common.packages.signature import Signature
 from services.common.storage import BlobStore
 
@@ -42,15 +42,15 @@ def write_package(
 ) -> Package:
     """Write the package into `folder`, which must not exist or be empty, and return it as read back.
 
-    `preprocess` is the list of steps of preprocess.yaml. `card.size_bytes` is set to that of the model.
+    `preprocess` is the list of steps of preprocess.yaml. `card.size_bytes` is set to that of the model. A model given
+    as a path brings the tensors that lie beside it in `<path>.data`.
     A package that is not valid, or a failure on the way, leaves nothing behind.
     """
     _refuse_full(folder)
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     aside.mkdir(parents=True)
     try:
-        _write_bytes(aside / names.MODEL, model)
-        sized = msgspec.structs.replace(card, size_bytes=(aside / names.MODEL).stat().st_size)
+        sized = msgspec.structs.replace(card, size_bytes=_write_model(aside, model))
         (aside / names.SIGNATURE).write_bytes(encode_json(signature))
         (aside / names.CARD).write_bytes(encode_json(sized))
         (aside / names.LABELS).write_bytes(encode_json(list(labels)))
@@ -110,6 +110,14 @@ def _rename(aside: Path, folder: Path) -> None:
     except OSError as error:
         _refuse_full(folder)
         raise ConflictError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def _write_model(folder: Path, model: bytes | Path) -> int:
+    _write_bytes(folder / names.MODEL, model)
+    if isinstance(model, Path) and (beside := model.with_name(model.name + ".data")).exists():
+        # The graph refers to its tensors by the name of that file.
+        _write_bytes(folder / beside.name, beside)
+    return model_size(folder / names.MODEL)
 
 
 def _write_bytes(path: Path, source: bytes | Path) -> None:

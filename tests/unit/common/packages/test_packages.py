@@ -68,6 +68,22 @@ def write(folder: Path) -> Package:
     )
 
 
+def test_a_large_models_tensors_come_with_it(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    (tmp_path / "model.onnx.data").write_bytes(b"tensors")
+    package = write_package(
+        tmp_path / "package",
+        model=tmp_path / "model.onnx",
+        signature=SIGNATURE,
+        golden=GOLDEN,
+        preprocess=PREPROCESS,
+        labels=[str(n) for n in range(10)],
+        card=CARD,
+    )
+    assert (package.folder / "model.onnx.data").read_bytes() == b"tensors"
+    assert package.card.size_bytes == len(b"graph") + len(b"tensors")
+
+
 def test_a_package_is_read_as_it_was_written(tmp_path: Path) -> None:
     package = write(tmp_path / "package")
     assert package.signature == SIGNATURE
