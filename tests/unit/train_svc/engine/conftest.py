@@ -1,6 +1,7 @@
 """Real digits, in memory and as a record set."""
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,13 @@ from services.train_svc.engine.pictures import MemorySplit
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler() -> None:
+    # All models share the code of `forward` and `step`, of which Dynamo keeps eight graphs and then refuses.
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ def check_decoding(description: Description, tmp_path: Path, part: str = "", **s
     inputs = on_torch({name: array for name, array in given.items() if name not in loop.own_padding})
     with torch.no_grad():
         wanted = outputs_of(model(**inputs))[loop.output]
+        torch.compiler.reset()
         compiled = torch.compile(model.step, fullgraph=True, dynamic=True, backend="eager")
         for form, step in (("eager", model.step), ("compiled", compiled)):
             got = np.concatenate(list(loop.run(model, step, inputs, model.encode)), 1)
