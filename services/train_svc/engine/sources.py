@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from services.common.errors import InvalidError, NotFoundError
+from services.common.errors import NotFoundError
 from services.train_svc.engine.architecture import Description, read_description
+from services.train_svc.engine.architecture.description import load_yaml
 from services.train_svc.engine.reading import fault
 from services.train_svc.engine.templates import describe
 from services.train_svc.engine.templates.registry import template_call
@@ -26,11 +25,7 @@ def as_description(source: Source) -> Description:
     path = Path(source)
     if not path.is_file():
         raise fault("source", f"there is no file {str(source)!r}; give a description, or the path of a YAML file")
-    try:
-        value = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidError(f"{path} is not YAML: {error}", field="architecture") from error
-    return read_model(value)
+    return read_model(load_yaml(path))
 
 
 def read_model(value: Any, path: str = "") -> Description:  # noqa: ANN401 - plain data

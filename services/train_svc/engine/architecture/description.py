@@ -84,10 +84,14 @@ class Description:
         """The sizes that differ from call to call."""
         return {size for given in self.inputs.values() for size in given.shape if isinstance(size, str)}
 
-    @cached_property
+    @property
     def root(self) -> Node:
         """The resolved tree, with sizes that differ from call to call left open."""
-        return self.resolve({})
+        return self._open[0]
+
+    @cached_property
+    def _open(self) -> tuple[Node, dict[str, Shape]]:
+        return self._resolved({})
 
     def resolve(self, sizes: dict[str, int]) -> Node:
         """Return the tree resolved with these numbers for the sizes that are words.
@@ -95,6 +99,10 @@ class Description:
         Raises:
             InvalidError: a block cannot take what comes to it.
         """
+        return self._resolved(sizes)[0]
+
+    def _resolved(self, sizes: dict[str, int]) -> tuple[Node, dict[str, Shape]]:
+        # The tree, and the outputs' shapes by name.
         shapes = {name: _shape(given, sizes) for name, given in self.inputs.items()}
         place = Place(path="", values=shapes)
         first = next(iter(shapes.values()))
@@ -102,14 +110,12 @@ class Description:
         for name in self.outputs:
             dataclasses.replace(place, path="outputs").value(name)
         root = place.node(Sequential(body=self.body), first, last_shape(children, first), children=children)
-        self.__dict__["_outputs"] = {name: place.values[name] for name in self.outputs}
-        return root
+        return root, {name: place.values[name] for name in self.outputs} or {OUTPUT: root.output_shape}
 
     @property
     def output_shapes(self) -> dict[str, Shape]:
         """The outputs by name: sizes of one sample, the batch left out."""
-        root = self.root
-        return self.__dict__["_outputs"] or {OUTPUT: root.output_shape}
+        return self._open[1]
 
     @property
     def output_shape(self) -> Shape:
@@ -157,9 +163,17 @@ def from_yaml(text: str | Path) -> Description:
     Raises:
         InvalidError: it is no YAML, or no description.
     """
+    return read_description(load_yaml(text))
+
+
+def load_yaml(text: str | Path) -> Any:  # noqa: ANN401 - plain data
+    """Return what a YAML text or file holds.
+
+    Raises:
+        InvalidError: it is no YAML.
+    """
     source = str(text) if isinstance(text, Path) else "the architecture"
     try:
-        value = yaml.safe_load(text.read_text("utf-8") if isinstance(text, Path) else text)
-    except yaml.YAMLError as error:
+        return yaml.safe_load(text.read_text("utf-8") if isinstance(text, Path) else text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidError(f"{source} is not YAML: {error}", field="architecture") from error
-    return read_description(value)

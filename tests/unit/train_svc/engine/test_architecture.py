@@ -45,6 +45,12 @@ def test_an_override_of_one_nested_option_leaves_the_others_of_the_size() -> Non
     assert str(wide).count("144") > 0
 
 
+def test_resolving_at_some_sizes_leaves_the_description_open() -> None:
+    description = describe("bert", num_layers=1)
+    assert description.resolve({"time": 7}).children["encoder"].output_shape == (7, 768)
+    assert description.output_shapes == {"hidden": (None, 768), "pooled": (768,)}
+
+
 def test_titles_name_templates_too() -> None:
     assert describe("ResNet", size="18") == describe("resnet", size="18")
     assert describe("resnet-small") == describe("resnet_small")
