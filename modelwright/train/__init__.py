@@ -22,9 +22,14 @@ if TYPE_CHECKING:
         settle_gates,
     )
     from services.train_svc.engine.samples import sample_inputs
-    from services.train_svc.engine.spec import OptimizerSpec, ScheduleSpec, TrainSpec
+    from services.train_svc.engine.search.searching import search
+    from services.train_svc.engine.sinks import JsonlSink, TensorBoardSink, read_curve
+    from services.train_svc.engine.spec import MemoryBudget, OptimizerSpec, Precision, ScheduleSpec, TrainSpec
     from services.train_svc.engine.summary import Summary, summarize
     from services.train_svc.engine.templates import Template, describe, templates
+    from services.train_svc.engine.training.callbacks import RunFacts
+    from services.train_svc.engine.training.jobfile import read_jobfile
+    from services.train_svc.engine.training.trainer import Trainer
     from services.train_svc.engine.weights import load_weights, save_weights
 
 _ENGINE = "services.train_svc.engine"
@@ -35,9 +40,14 @@ _NAMES = {
     "plan": ("Plan", "plan"),
     "runstate": ("Position", "build_ema", "build_optimizer", "load_state", "save_state", "settle_gates"),
     "samples": ("sample_inputs",),
-    "spec": ("OptimizerSpec", "ScheduleSpec", "TrainSpec"),
+    "sinks": ("JsonlSink", "TensorBoardSink", "read_curve"),
+    "spec": ("MemoryBudget", "OptimizerSpec", "Precision", "ScheduleSpec", "TrainSpec"),
+    "search.searching": ("search",),
     "summary": ("Summary", "summarize"),
     "templates": ("Template", "describe", "templates"),
+    "training.callbacks": ("RunFacts",),
+    "training.jobfile": ("read_jobfile",),
+    "training.trainer": ("Trainer",),
     "weights": ("load_weights", "save_weights"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
@@ -45,13 +55,19 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [
     "Description",
     "Input",
+    "JsonlSink",
+    "MemoryBudget",
     "OptimizerSpec",
     "Plan",
     "Position",
+    "Precision",
+    "RunFacts",
     "ScheduleSpec",
     "Summary",
     "Template",
+    "TensorBoardSink",
     "TrainSpec",
+    "Trainer",
     "build",
     "build_ema",
     "build_optimizer",
@@ -60,10 +76,13 @@ __all__ = [
     "load_state",
     "load_weights",
     "plan",
+    "read_curve",
     "read_description",
+    "read_jobfile",
     "sample_inputs",
     "save_state",
     "save_weights",
+    "search",
     "settle_gates",
     "summarize",
     "templates",

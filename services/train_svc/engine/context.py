@@ -1,5 +1,6 @@
 """What blocks share while a model runs: named values, padding, carried state. Each engine adds how it masks."""
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -25,6 +26,14 @@ class Context:
         """Inside `streaming`: frames a chunk, and chunks to the left that are seen (-1: all); tensors if drawn."""
         self.training = training
         """Whether dropout drops."""
+        self.seed: Any = None
+        """Of this run's random numbers, on TensorFlow; None: from the engine's own generator."""
+        self._draws = 0
+
+    def draw(self, fold: Callable[[Any, int], Any]) -> Any:  # noqa: ANN401 - an engine's seed
+        """Return another seed each time, which `fold` makes of the run's and a number."""
+        self._draws += 1
+        return fold(self.seed, self._draws)
 
     def stepping(self, state: dict[str, Any]) -> "Context":
         """Return a run of one frame within this one, which reads this one's values and carries its own state."""

@@ -1,12 +1,13 @@
 """A dataset version as splits of pictures."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 
 from services.common.errors import InvalidError
+from services.common.preprocess import Preprocess
 from services.common.records import RecordSet
+from services.train_svc.engine.loading.decoded import decode_step
 from services.train_svc.engine.pictures import IN_MEMORY_BYTES, LazySplit, MemorySplit, Split
 
 TRAIN = "train"
@@ -20,14 +21,6 @@ COMMON_SIDE = 64
 """Pixels a side of pictures that differ in size."""
 GREY = (1, 2)
 """Channels of a grey picture, without and with transparency."""
-
-
-class Decode(Protocol):
-    """Bytes of a file to its picture."""
-
-    def __call__(self, raw: bytes, name: str) -> np.ndarray[Any, Any]:
-        """Return uint8 [channels, height, width]; an InvalidError names the sample."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +81,22 @@ class PictureDataset:
             raise InvalidError(f"the dataset has the splits {found}; 'train' and 'test' are needed", field="data.split")
         return TEST if TEST in splits else VALIDATION
 
-    def open(self, split: str, shape: tuple[int, ...], decode: Decode) -> Split:
+    @property
+    def digest(self) -> str:
+        """Digest of the dataset version."""
+        return self.records.digest
+
+    def open(self, split: str, shape: tuple[int, ...]) -> Split:
         """Return one split, decoded into memory if it is small.
 
         Args:
             split: its name.
-            shape: channels, height and width that `decode` gives.
-            decode: makes a picture of a file's bytes.
+            shape: channels (1 or 3), height and width that the pictures are read at.
 
         Raises:
             InvalidError: a sample has no label, or cannot be decoded; it is named.
         """
+        decode = Preprocess([decode_step(shape)]).decode
         records = self.records.select(split=split)
         ids, labels = records.ids, records.targets
         if (labels < 0).any():

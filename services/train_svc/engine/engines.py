@@ -35,6 +35,30 @@ def load_engine(engine: str) -> ModuleType:
         raise fault("engine", message) from error
 
 
+def load_part(engine: str, part: str) -> ModuleType:
+    """Return a module of an engine that building a model does not need, such as `workshop`.
+
+    Raises:
+        InvalidError: as `load_engine`.
+    """
+    return importlib.import_module(f"{load_engine(engine).__name__}.{part}")
+
+
+def engine_for(model: Any) -> Engine:  # noqa: ANN401 - a user's own model
+    """Return the engine of a user's own model, by its class's ancestors.
+
+    Raises:
+        InvalidError: it is no torch module and no Keras model.
+    """
+    homes = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
+    if "torch" in homes:
+        return "torch"
+    if homes & {"keras", "tensorflow"}:
+        return "tensorflow"
+    message = f"got a {type(model).__name__}; give a description, a template's name, a torch module or a Keras model"
+    raise fault("model", message)
+
+
 def engine_of(model: Any) -> ModuleType:  # noqa: ANN401 - a model of either engine
     """Return the package of the engine that built a model.
 

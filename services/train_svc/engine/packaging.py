@@ -1,13 +1,13 @@
 """The trained model as a package: a folder whose digest names the version."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from services.common.packages import (
     Card,
@@ -23,17 +23,14 @@ from services.common.packages import (
 from services.common.packages.signature import DYNAMIC
 from services.common.preprocess import Preprocess
 from services.train_svc.engine.architecture import Description, to_yaml
-from services.train_svc.engine.evaluation import Evaluation
 from services.train_svc.engine.export import ATOL, RTOL, Export, Port, export_model
-from services.train_svc.engine.on_torch import Model
-from services.train_svc.engine.pictures import Split
-from services.train_svc.engine.reading import fault
+from services.train_svc.engine.on_torch import Model, build_torch
+from services.train_svc.engine.on_torch.calling import call, output_name
+from services.train_svc.engine.on_torch.tensors import fill
 from services.train_svc.engine.weights import save_weights
 
 GOLDEN_SAMPLES = 8
-MODES = {1: "L", 3: "RGB"}
-"""Channels of a picture to how it is decoded."""
-AXES = 3
+Arrays = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,74 +41,56 @@ class Trained:
     """Under which it is registered."""
     description: Description
     """What it is."""
-    model: nn.Module
-    """With its final weights."""
+    weights: Arrays
+    """Its final weights by canonical name, of either engine."""
     preprocess: Preprocess
     """What its inputs went through."""
-    labels: list[str]
-    """Classes, in the order of its scores."""
-    evaluation: Evaluation
-    """On `split`."""
-    split: str
-    """What it was measured on."""
+    labels: Sequence[str]
+    """Classes, or characters, in the order of its scores."""
+    samples: Arrays
+    """Inputs of some evaluated samples, preprocessed; the first become the golden ones."""
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    """What was measured of it."""
     run_id: str = ""
     """The run that made it."""
     dataset_digest: str = ""
     """What it learnt from."""
-    recipe: dict[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     """The training spec, every default written out."""
 
 
-def pack(trained: Trained, samples: Split, folder: Path) -> Package:
+def pack(trained: Trained, folder: Path) -> Package:
     """Write the package into `folder`, which is made, and return it as read back.
-
-    Args:
-        trained: what to pack.
-        samples: a split whose first pictures become the golden inputs.
-        folder: where.
 
     Raises:
         ExportError: the ONNX model does not compute what torch does.
     """
-    assert isinstance(trained.model, Model), "`build` makes what is trained"
+    model = build_torch(trained.description).eval()
+    fill(model, {name: torch.as_tensor(array) for name, array in trained.weights.items()}, "the trained model")
     with tempfile.TemporaryDirectory() as scratch:
-        model, weights = Path(scratch) / "model.onnx", Path(scratch) / "weights.safetensors"
-        exported = export_model(trained.model, model)
-        save_weights(trained.model, weights)
+        onnx, weights = Path(scratch) / "model.onnx", Path(scratch) / "weights.safetensors"
+        exported = export_model(model, onnx)
+        save_weights(model, weights)
         return write_package(
             folder,
-            model=model,
+            model=onnx,
             weights=weights,
             signature=_signature(exported),
-            golden=_golden(trained, exported, samples),
+            golden=_golden(model, exported, trained.samples),
             preprocess=trained.preprocess.spec,
-            labels=trained.labels,
+            labels=list(trained.labels),
             architecture=to_yaml(trained.description),
             card=_card(trained, exported),
         )
 
 
-def decode_step(description: Description) -> dict[str, Any]:
-    """Return the preprocessing step that makes pictures of the size that the model takes.
-
-    Raises:
-        InvalidError: it takes no pictures of 1 or 3 channels.
-    """
-    if len(description.input_shape) != AXES or description.input_shape[0] not in MODES:
-        message = f"the model takes {list(description.input_shape)}, wanted [1 or 3 channels, height, width]"
-        raise fault("train.model", message)
-    channels, height, width = description.input_shape
-    return {"decode_image": {"mode": MODES[channels], "height": height, "width": width}}
-
-
-def _golden(trained: Trained, exported: Export, samples: Split) -> Golden:
-    # Through the package's own preprocessing, so that a replay from raw bytes gives the same numbers.
-    inputs = trained.preprocess.finish(samples.pictures(np.arange(min(GOLDEN_SAMPLES, len(samples)))))
-    trained.model.cpu().eval()
+def _golden(model: Model, exported: Export, samples: Arrays) -> Golden:
+    names = [port.name for port in exported.inputs]
+    inputs = {name: np.ascontiguousarray(samples[name][:GOLDEN_SAMPLES]) for name in names}
     with torch.inference_mode():
-        outputs = trained.model(torch.from_numpy(inputs))
-    (given,), (made,) = exported.inputs, exported.outputs
-    return Golden(inputs={given.name: inputs}, outputs={made.name: outputs.numpy()})
+        given = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        made = call(model, given, output_name(model))
+    return Golden(inputs=inputs, outputs={port.name: made[port.name].numpy() for port in exported.outputs})
 
 
 def _signature(exported: Export) -> Signature:
@@ -133,6 +112,6 @@ def _card(trained: Trained, exported: Export) -> Card:
         variant="trained",
         run=trained.run_id,
         dataset=trained.dataset_digest,
-        recipe={"train": trained.recipe, "opset": exported.opset},
-        metrics={"accuracy": Metric(**trained.evaluation.card_entry(trained.split))},
+        recipe={"train": dict(trained.recipe), "opset": exported.opset},
+        metrics=dict(trained.metrics),
     )

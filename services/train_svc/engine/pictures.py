@@ -1,11 +1,10 @@
-"""Pictures for training: uint8 in memory, or decoded batch by batch, and their normalisation."""
+"""Pictures for training: uint8 in memory, or decoded batch by batch, and their normalisation. Loads no engine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 IN_MEMORY_BYTES = 512 << 20
 
@@ -91,16 +90,6 @@ class Normalization:
             std=tuple(round(float(spread), 6) or 1.0 for spread in spreads),
         )
 
-    def apply(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Return uint8 [N, C, H, W] as normalised float32."""
-        return self.scale(pictures.float() / 255)
-
     def step(self) -> dict[str, Any]:
         """Return the same as a step of preprocess.yaml."""
         return {"normalize": {"mean": list(self.mean), "std": list(self.std)}}
-
-    def scale(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Return pictures in 0 to 1 as normalised ones."""
-        mean = torch.tensor(self.mean, device=pictures.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=pictures.device).view(1, -1, 1, 1)
-        return (pictures - mean) / std

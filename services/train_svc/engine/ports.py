@@ -1,7 +1,7 @@
 """What the engine needs of the world, as small Protocols; `services.train_svc.tasks` brings the wires."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -75,3 +75,17 @@ class NoSink:
 
     def save(self, folder: Path, step: int) -> None:
         """Do nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Whom a run talks to."""
+
+    metrics: MetricSink = field(default_factory=NoMetrics)
+    """Gets every step's metrics."""
+    progress: ProgressSink = field(default_factory=NoProgress)
+    """Told a few times a second."""
+    checkpoints: CheckpointSink = field(default_factory=NoSink)
+    """Keeps checkpoints."""
+    stop: StopSignal = lambda: False
+    """Asked before every step."""

@@ -89,6 +89,15 @@ class Checked:
         check(self, "")
 
 
+class Named(Checked):
+    """Settings with a `name`, which alone may stand for them: `adamw` for `{name: adamw}`."""
+
+    @classmethod
+    def from_data(cls, value: object, path: str, found: list[Violation]) -> Any:  # noqa: ANN401 - itself, or None
+        """Return the settings that a name or a mapping gives, or note in `found` why there are none."""
+        return read_fields(cls, {"name": value} if isinstance(value, str) else value, path, found)
+
+
 def hints(kind: type) -> dict[str, Any]:
     """Return the annotation of each field of a dataclass."""
     resolved = typing.get_type_hints(kind)

@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from services.train_svc.engine.architecture import Description
 from services.train_svc.engine.building import build
+from services.train_svc.engine.samples import sample_inputs
 
 MOST = 8
 OPERATIONS_A_THREAD = 2_000_000_000
@@ -18,7 +19,8 @@ def forward_operations(description: Description, batch_size: int) -> int:
     """Return the floating-point operations of one forward pass, counted without doing it."""
     model = build(description, device="meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.empty(batch_size, *description.input_shape, device="meta"))
+        given = sample_inputs(description, batch=batch_size)
+        model(**{name: torch.from_numpy(array).to("meta") for name, array in given.items()})
     return int(counter.get_total_flops())
 
 

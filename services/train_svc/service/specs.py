@@ -27,6 +27,8 @@ def check_spec(spec: dict[str, Any]) -> CheckedSpec:
     from services.train_svc.engine.spec import TrainSpec  # noqa: PLC0415
 
     checked = TrainSpec.from_mapping(spec)
+    # Dataset versions are pictures so far: what cannot learn from them is refused before it waits in a queue.
+    checked.model.check_pictures()
     model = spec.get("model", "model")
     title = spec.get("model_name") or (model.get("template", "model") if isinstance(model, dict) else model)
     return CheckedSpec(title=str(title)[:100], engine=checked.engine, seed=checked.seed, params=dict(flatten(spec)))

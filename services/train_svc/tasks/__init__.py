@@ -8,6 +8,8 @@ KINDS = {"train": "services.train_svc.tasks.train:train"}
 
 PRELOAD = (
     "services.train_svc.tasks.train",
+    "services.train_svc.engine.on_torch.workshop",
+    "sklearn.metrics",
     "torch._dynamo",
     "torch._functorch.aot_autograd",
     "torch._functorch.partitioners",

@@ -16,7 +16,7 @@ from services.common.errors import InvalidError, NotFoundError
 from services.common.packages import package_digest, upload_package
 from services.common.rpc import Peer, call
 from services.common.storage import BlobStore, CorruptError
-from services.train_svc.engine.checkpoint import State, read_checkpoint
+from services.train_svc.engine.checkpointing import FormatError, read_checkpoint
 from services.train_svc.tasks.outbox import Stamped
 
 LOG = logging.getLogger("modelwright.train")
@@ -62,7 +62,7 @@ class RemoteRun:
         checkpoint = run_pb2.Checkpoint(run_id=self._run_id, step=step, files=files)
         call(self._stub.RecordCheckpoint, run_pb2.RecordCheckpointRequest(lease=self._lease, checkpoint=checkpoint))
 
-    def newest_checkpoint(self, folder: Path) -> State | None:
+    def newest_checkpoint(self, folder: Path) -> Path | None:
         """Return the newest checkpoint that is whole, fetched into `folder`; None if the run has none."""
         answer = call(self._stub.ListCheckpoints, run_pb2.ListCheckpointsRequest(run_id=self._run_id))
         for checkpoint in answer.checkpoints:
@@ -71,9 +71,14 @@ class RemoteRun:
             try:
                 for file in checkpoint.files:
                     self._blobs.fetch(file.digest, target / file.path)
-                return read_checkpoint(target)
+                read_checkpoint(target)
+            except FormatError:
+                # Passing over it would begin the run anew unasked.
+                raise
             except (NotFoundError, CorruptError, InvalidError) as error:
                 LOG.warning("the checkpoint of step %d is passed over: %s", checkpoint.step, error)
+            else:
+                return target
         return None
 
     def _write(self, entry: run_pb2.RunEntry) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from proto.gen.modelwright.common.v1.job_pb2 import Lease as LeaseMessage
 from services.common.errors import ModelwrightError
 from services.common.jobs.context import JobContext, JobStopped
@@ -16,10 +18,10 @@ from services.common.records import RecordSet
 from services.common.rpc import Peer
 from services.common.storage import BlobStore, open_storage
 from services.train_svc.engine.dataset import PictureDataset
-from services.train_svc.engine.evaluation import Evaluation
-from services.train_svc.engine.session import Assignment, Outcome, Stopped, carry_out
+from services.train_svc.engine.ports import Ports
+from services.train_svc.engine.session import Assignment, Stopped, carry_out
 from services.train_svc.engine.spec import TrainSpec
-from services.train_svc.engine.trainer import Ports
+from services.train_svc.engine.training.finishing import Outcome
 from services.train_svc.tasks.outbox import MetricOutbox, OrderedCheckpoints
 from services.train_svc.tasks.remote import RemoteDatasets, RemoteRegistry, RemoteRun
 from services.train_svc.tasks.surroundings import describe_surroundings
@@ -62,7 +64,8 @@ def train(context: JobContext) -> dict[str, Any]:
         model_digest = RemoteRegistry(runs, blobs, lease).register(
             outcome.package.folder, project=job.project, name=spec.model_name, run_id=run_id, dataset_digest=digest
         )
-    return {"run_id": run_id, "model_digest": model_digest, "metrics": _metrics(outcome.evaluation, outcome.split)}
+    metrics = {name: msgspec.to_builtins(metric) for name, metric in outcome.card.items()}
+    return {"run_id": run_id, "model_digest": model_digest, "metrics": metrics}
 
 
 def _carry_out(assignment: Assignment, dataset: PictureDataset, run: RemoteRun, context: JobContext) -> Outcome:
@@ -100,7 +103,3 @@ def _scratch(root: Path, job_id: str) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{job_id}-", dir=root, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-def _metrics(evaluation: Evaluation, split: str) -> dict[str, Any]:
-    return {"accuracy": evaluation.card_entry(split)}

@@ -25,7 +25,7 @@ class Aligned(TensorflowBlock):
         *keys, value = self._memory(context)
         real = self._real(value, context)
 
-        def move(query: tf.Tensor, *past: tf.Tensor) -> tuple[Tensors, Tensors]:
+        def move(_: tf.Tensor, query: tf.Tensor, *past: tf.Tensor) -> tuple[Tensors, Tensors]:
             energies = self.energies(query[:, None], keys, list(past), context)
             energies = energies if real is None else tf.where(real, energies, energies.dtype.min)
             weights = tf.nn.softmax(energies)

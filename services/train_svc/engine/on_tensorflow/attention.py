@@ -1,5 +1,6 @@
 """The blocks of `architecture.blocks.attention` on TensorFlow."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -7,8 +8,12 @@ import tensorflow as tf
 from services.train_svc.engine.architecture.blocks.attention import Attention
 from services.train_svc.engine.context import Context
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, key_mask, size_of
+from services.train_svc.engine.on_tensorflow.chance import dropout
 from services.train_svc.engine.on_tensorflow.positions import rotate, rotation
 from services.train_svc.engine.on_tensorflow.streaming import remember, seen_in_chunks
+
+Drops = Callable[[tf.Tensor], tf.Tensor]
+"""Drops attention weights while training, or does nothing."""
 
 
 @builds(Attention)
@@ -27,7 +32,7 @@ class MultiHeadAttention(TensorflowBlock):
             mask=mask,
             bias=context.values[self.block.bias_from] if self.block.bias_from else None,
             scale=self.block.scale or query.shape[-1] ** -0.5,
-            dropout=self.block.dropout if context.training else 0.0,
+            drops=dropping(self.block.dropout, context),
         )
         if self.block.window and mask is not None:
             # All in the window may be padding. torch's kernels give 0 then.
@@ -115,6 +120,11 @@ def join_heads(x: tf.Tensor) -> tf.Tensor:
     return tf.reshape(x, [size_of(x, 0), size_of(x, 1), heads * dim])
 
 
+def dropping(rate: float, context: Context) -> Drops:
+    """Return what drops attention weights while training."""
+    return lambda weights: dropout(weights, rate, context) if rate and context.training else weights
+
+
 def attend(
     query: tf.Tensor,
     key: tf.Tensor,
@@ -123,7 +133,7 @@ def attend(
     mask: tf.Tensor | None,
     bias: tf.Tensor | None,
     scale: float,
-    dropout: float,
+    drops: Drops,
 ) -> tf.Tensor:
     """Return softmax(q k^T scale + bias) v over [batch, heads, time, dim]; keys may have fewer heads."""
     if key.shape[1] != query.shape[1]:
@@ -132,4 +142,4 @@ def attend(
     scores = scores if bias is None else scores + bias
     scores = scores if mask is None else tf.where(mask, scores, tf.constant(scores.dtype.min, scores.dtype))
     weights = tf.nn.softmax(scores)
-    return tf.matmul(tf.nn.dropout(weights, dropout) if dropout else weights, value)
+    return tf.matmul(drops(weights), value)

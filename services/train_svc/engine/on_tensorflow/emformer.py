@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from services.train_svc.engine.architecture.blocks.emformer import MEANS, SegmentAttention, Segments, StackFrames
 from services.train_svc.engine.context import Context
-from services.train_svc.engine.on_tensorflow.attention import attend
+from services.train_svc.engine.on_tensorflow.attention import attend, dropping
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, key_mask, size_of
 
 
@@ -70,7 +70,7 @@ class SegmentedAttention(TensorflowBlock):
             mask=self._mask(seen, queries.shape[2]),
             bias=None,
             scale=(x.shape[2] // block.heads) ** -0.5,
-            dropout=block.dropout if context.training else 0.0,
+            drops=dropping(block.dropout, context),
         )
         result = self.run("output", tf.reshape(tf.transpose(mixed, [0, 1, 3, 2, 4]), tf.shape(queries)), context)
         result = tf.ensure_shape(result, queries.shape)

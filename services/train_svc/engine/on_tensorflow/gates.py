@@ -51,6 +51,11 @@ class Gate(TensorflowBlock):
         return fine
 
 
+def has_gates(model: Any) -> bool:  # noqa: ANN401 - ours, or a user's Keras model
+    """Return whether a model holds any."""
+    return any(isinstance(layer, Gate) for layer in model._flatten_layers())
+
+
 def settle_gates(model: "Model", optimizer: "Optimizer", gradients: Sequence[Any]) -> list[Any]:
     """Return the gradients without those of probes, after every gate took in its own; see torch's."""
     given = dict(zip(optimizer.variables, gradients, strict=True))

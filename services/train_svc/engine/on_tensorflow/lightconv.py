@@ -7,6 +7,7 @@ import tensorflow as tf
 from services.train_svc.engine.architecture.blocks.lightconv import DynamicConv, LightweightConv
 from services.train_svc.engine.context import Context
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, size_of
+from services.train_svc.engine.on_tensorflow.chance import dropout
 from services.train_svc.engine.on_tensorflow.convolution import widened
 
 
@@ -43,4 +44,4 @@ def _split(x: tf.Tensor, heads: int) -> tf.Tensor:
 
 def _normalised(layer: TensorflowBlock, weights: tf.Tensor, context: Context) -> tf.Tensor:
     weights, rate = tf.nn.softmax(weights), layer.block.weight_dropout
-    return tf.nn.dropout(weights, rate) if rate and context.training else weights
+    return dropout(weights, rate, context) if rate and context.training else weights

@@ -36,8 +36,13 @@ class Model(keras.Model):  # type: ignore[misc]  # Keras has no types
         self.inner = {name: builder.build(node) for name, node in description.root.children.items()}
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: ANN401 - Keras has no types
+    def call(self, inputs: Any, training: bool = False, seed: Any = None) -> Any:  # noqa: ANN401 - Keras has no types
         """Return the output, or the outputs by name.
+
+        Args:
+            inputs: the inputs in order, or by name.
+            training: whether dropout drops.
+            seed: [2] int32, of dropout and all else that is random; left out, TensorFlow's own generator draws.
 
         Raises:
             InvalidError: an input is unknown, missing, or one too many.
@@ -45,6 +50,7 @@ class Model(keras.Model):  # type: ignore[misc]  # Keras has no types
         ordered = inputs if isinstance(inputs, list | tuple) else () if isinstance(inputs, Mapping) else (inputs,)
         named = inputs if isinstance(inputs, Mapping) else {}
         context = Context(self._values(bind(self.description, ordered, named)), training=bool(training))
+        context.seed = seed
         return self._outputs(self._flow(context), context)
 
     def step(self, state: Mapping[str, tf.Tensor], inputs: Any, part: str = "") -> Any:  # noqa: ANN401

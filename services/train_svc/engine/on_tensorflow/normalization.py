@@ -13,6 +13,7 @@ from services.train_svc.engine.architecture.blocks.normalization import (
 )
 from services.train_svc.engine.context import Context
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, size_of
+from services.train_svc.engine.on_tensorflow.chance import dropout
 
 
 @builds(BatchNorm)
@@ -89,7 +90,7 @@ class Drop(TensorflowBlock):
     def call(self, x: tf.Tensor, context: Context) -> tf.Tensor:
         """Return the same shape."""
         drops = (context.training or self.block.always) and self.block.rate
-        return tf.nn.dropout(x, self.block.rate) if drops else x
+        return dropout(x, self.block.rate, context) if drops else x
 
 
 @builds(DropPath)
@@ -100,4 +101,4 @@ class StochasticDepth(TensorflowBlock):
         """Return the same shape."""
         if not context.training or not self.block.rate:
             return x
-        return tf.nn.dropout(x, self.block.rate, noise_shape=[tf.shape(x)[0], *(1,) * (len(x.shape) - 1)])
+        return dropout(x, self.block.rate, context, [tf.shape(x)[0], *(1,) * (len(x.shape) - 1)])

@@ -5,6 +5,7 @@ import tensorflow as tf
 from services.train_svc.engine.architecture.blocks.pretraining import MaskedFrames, ProductQuantizer
 from services.train_svc.engine.context import Context
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, size_of
+from services.train_svc.engine.on_tensorflow.chance import uniform
 
 
 @builds(MaskedFrames)
@@ -37,7 +38,7 @@ class Quantized(TensorflowBlock):
         if not context.training:
             return tf.one_hot(tf.argmax(scores, -1), entries, dtype=scores.dtype)
         if self.block.noise:
-            uniform = tf.random.uniform(tf.shape(scores), minval=1e-20, dtype=scores.dtype)
-            scores = scores - tf.math.log(-tf.math.log(uniform)) * self.block.noise
+            drawn = uniform(tf.shape(scores), context, minval=1e-20, dtype=scores.dtype)
+            scores = scores - tf.math.log(-tf.math.log(drawn)) * self.block.noise
         soft = tf.nn.softmax(scores / self.block.temperature)
         return tf.stop_gradient(tf.one_hot(tf.argmax(soft, -1), entries, dtype=soft.dtype) - soft) + soft

@@ -9,6 +9,7 @@ from services.train_svc.engine.architecture.blocks.recurrent import GATES, Feedb
 from services.train_svc.engine.architecture.node import Node
 from services.train_svc.engine.context import Context
 from services.train_svc.engine.on_tensorflow.block import Builder, TensorflowBlock, builds, key_mask, size_of
+from services.train_svc.engine.on_tensorflow.chance import at_frame
 from services.train_svc.engine.on_tensorflow.linear import product
 from services.train_svc.engine.stepping import constants, states_of
 
@@ -40,7 +41,8 @@ class Recurrence(TensorflowBlock):
         if not self.block.norm_eps:
             inputs += own[f"bias_ih_l0{suffix}"] + own[f"bias_hh_l0{suffix}"]
 
-        def move(frame: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        def move(_: tf.Tensor, frame: tf.Tensor, *before: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            hidden, cell = before
             moved = self._move(frame + tf.matmul(hidden, weight, transpose_b=True), cell, context)
             return [moved[0]], list(moved)
 
@@ -66,7 +68,8 @@ def scan(
     """Return what `move` makes of every frame, and the state after the last.
 
     Args:
-        move: takes a frame [batch, features] and the state; returns what it makes, each [batch, width], and the state.
+        move: takes a frame's place, the frame [batch, features] and the state; returns what it makes, each
+            [batch, width], and the state.
         inputs: [batch, time, features].
         state: before the first frame.
         widths: of what `move` makes; None where it is not known.
@@ -74,13 +77,13 @@ def scan(
     """
     time, batch = size_of(inputs, 1), inputs.shape[0]
     if inputs.shape[1] == 1:
-        made, state = move(inputs[:, 0], *state)
+        made, state = move(0, inputs[:, 0], *state)
         return [each[:, None] for each in made], state
     frames = tf.TensorArray(inputs.dtype, time).unstack(tf.transpose(inputs, [1, 0, 2]))
     arrays = [tf.TensorArray(inputs.dtype, time, element_shape=[batch, width]) for width in widths]
 
     def body(index: tf.Tensor, state: list[tf.Tensor], arrays: list[tf.TensorArray]) -> Any:  # noqa: ANN401
-        made, state = move(frames.read(index), *state)
+        made, state = move(index, frames.read(index), *state)
         return index + 1, state, [array.write(index, each) for array, each in zip(arrays, made, strict=True)]
 
     shapes = invariants or [each.shape for each in state]
@@ -116,9 +119,10 @@ class Looped(TensorflowBlock):
         """Return the body's outputs, and keep the named values of all frames."""
         block, state = self.block, self._begun(x, context)
 
-        def move(frame: tf.Tensor, *carried: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        def move(index: tf.Tensor, frame: tf.Tensor, *carried: tf.Tensor) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
             before = dict(zip(self.changing, carried, strict=True))
             inner = context.stepping({**state, **before})
+            inner.seed = at_frame(context, index)
             y = self.run("body", tf.concat([frame, before[self.last]], -1)[:, None], inner)[:, 0]
             after = {**before, **inner.new_state, self.last: y[:, y.shape[1] - block.features :]}
             return [y, *(inner.values[name][:, 0] for name in block.keep)], [after[name] for name in self.changing]

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from services.train_svc.engine.architecture.blocks.relative import RelativeAttention
 from services.train_svc.engine.context import Context
-from services.train_svc.engine.on_tensorflow.attention import attend, join_heads, split_heads
+from services.train_svc.engine.on_tensorflow.attention import attend, dropping, join_heads, split_heads
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, key_mask, size_of
 from services.train_svc.engine.on_tensorflow.streaming import remember, seen_in_chunks
 
@@ -32,7 +32,7 @@ class DistanceAttention(TensorflowBlock):
             mask=self._seen(query, key, context),
             bias=shift(scores, keys) * scale,
             scale=scale,
-            dropout=self.block.dropout if context.training else 0.0,
+            drops=dropping(self.block.dropout, context),
         )
         return self.run("output", join_heads(mixed), context)
 

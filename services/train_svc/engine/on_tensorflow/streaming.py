@@ -7,6 +7,7 @@ import tensorflow as tf
 from services.train_svc.engine.architecture.blocks.streaming import LONGEST_DRAWN, Streaming
 from services.train_svc.engine.context import Context
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, key_mask, size_of
+from services.train_svc.engine.on_tensorflow.chance import uniform
 
 
 @builds(Streaming)
@@ -25,13 +26,13 @@ class ChunkByChunk(TensorflowBlock):
         if not (block.dynamic and context.training) or context.state is not None:
             return block.chunk_size, block.left_chunks
         whole = tf.shape(x)[1]
-        drawn = _draw(whole) + 1
+        drawn = _draw(whole, context) + 1
         size = tf.where(drawn * 2 > whole, whole, drawn % LONGEST_DRAWN + 1)
-        return size, _draw((whole - 1) // size + 1) if block.dynamic_left else -1
+        return size, _draw((whole - 1) // size + 1, context) if block.dynamic_left else -1
 
 
-def _draw(below: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.random.uniform(()) * tf.cast(below, tf.float32), tf.int32)
+def _draw(below: tf.Tensor, context: Context) -> tf.Tensor:
+    return tf.cast(uniform((), context) * tf.cast(below, tf.float32), tf.int32)
 
 
 def remember(layer: TensorflowBlock, key: tf.Tensor, value: tf.Tensor, context: Context) -> tuple[tf.Tensor, tf.Tensor]:

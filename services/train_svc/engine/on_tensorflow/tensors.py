@@ -1,7 +1,8 @@
 """A TensorFlow model's tensors by their canonical names and in the canonical layout, which is torch's."""
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,18 @@ from services.train_svc.engine.on_tensorflow.model import Model
 
 Array = npt.NDArray[Any]
 METADATA = {"format": "pt"}
+NUMBER = re.compile(r"_\d+$")
 
 
-def named_variables(model: Model) -> dict[str, tuple[Any, Param]]:
-    """Return the model's variables by canonical name, each with what it was made from, in torch's order."""
+def named_variables(model: Any) -> dict[str, tuple[Any, Param]]:  # noqa: ANN401 - ours, or a user's Keras model
+    """Return the model's variables by canonical name, each with what it was made from, in torch's order.
+
+    Those of a user's own Keras model go by their paths, with dots, and numbers that count within the model.
+    """
+    if not isinstance(model, Model):
+        return {
+            name: (each, _param(each)) for name, each in zip(_numbered(model.variables), model.variables, strict=True)
+        }
     return {name: pair for layer in model.inner.values() for name, pair in _variables(layer)}
 
 
@@ -30,6 +39,25 @@ def _variables(layer: TensorflowBlock) -> Iterator[tuple[str, tuple[Any, Param]]
         yield f"{layer.node.name}.{name}", (variable, layer.node.parameters[name])
     for child in layer.inner.values():
         yield from _variables(child)
+
+
+def _numbered(variables: Sequence[Any]) -> list[str]:
+    # Keras counts its layers through a process, so that the same model made twice has other names.
+    seen: dict[tuple[str, str], dict[str, str]] = {}
+    names = []
+    for number, variable in enumerate(variables):
+        name = ""
+        for part in variable.path.split("/"):
+            base = NUMBER.sub("", part)
+            known = seen.setdefault((name, base), {})
+            known.setdefault(part, f"{base}_{len(known)}" if known else base)
+            name = f"{name}.{known[part]}" if name else known[part]
+        names.append(name if name not in names else f"{name}.{number}")
+    return names
+
+
+def _param(variable: Any) -> Param:  # noqa: ANN401 - Keras has no types
+    return Param(shape=tuple(variable.shape), trainable=bool(variable.trainable), dtype=str(variable.dtype))
 
 
 def to_canonical(array: Array, param: Param) -> Array:

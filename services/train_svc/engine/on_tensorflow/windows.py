@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from services.train_svc.engine.architecture.blocks.windows import APART, SpatialAttention, WindowAttention
 from services.train_svc.engine.context import Context
-from services.train_svc.engine.on_tensorflow.attention import attend, join_heads, split_heads
+from services.train_svc.engine.on_tensorflow.attention import attend, dropping, join_heads, split_heads
 from services.train_svc.engine.on_tensorflow.block import TensorflowBlock, builds, size_of
 from services.train_svc.engine.on_tensorflow.pixels import filled
 
@@ -20,9 +20,8 @@ class PixelAttention(TensorflowBlock):
             split_heads(_flat(self.run(name, source, context), windows), self.block.heads * windows)
             for name, source in (("query", x), ("key", memory), ("value", memory))
         )
-        dropout = self.block.dropout if context.training else 0.0
-        scale = query.shape[-1] ** -0.5
-        return join_heads(attend(query, key, value, mask=None, bias=bias, scale=scale, dropout=dropout))
+        drops, scale = dropping(self.block.dropout, context), query.shape[-1] ** -0.5
+        return join_heads(attend(query, key, value, mask=None, bias=bias, scale=scale, drops=drops))
 
 
 @builds(WindowAttention)

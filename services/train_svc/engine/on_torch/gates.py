@@ -74,6 +74,11 @@ class Gate(TorchBlock):
         return (~fine).float()
 
 
+def has_gates(model: nn.Module) -> bool:
+    """Return whether a model holds any."""
+    return any(isinstance(module, Gate) for module in model.modules())
+
+
 def settle_gates(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Let every gate take in its gradient's norm, and zero the moments behind those that saw a spike.
 

@@ -10,12 +10,12 @@ import pytest
 
 from services.common.errors import InvalidError
 from services.common.records import RecordSet
-from services.train_svc.engine.checkpoint import list_checkpoints, read_checkpoint
+from services.train_svc.engine.checkpointing import list_checkpoints
 from services.train_svc.engine.dataset import PictureDataset
-from services.train_svc.engine.ports import Point
-from services.train_svc.engine.session import Assignment, Outcome, Stopped, carry_out
+from services.train_svc.engine.ports import Point, Ports
+from services.train_svc.engine.session import Assignment, Stopped, carry_out
 from services.train_svc.engine.spec import TrainSpec
-from services.train_svc.engine.trainer import Ports
+from services.train_svc.engine.training.finishing import Outcome
 
 SPEC = {
     "model": {"template": "resnet_small", "width": 16},
@@ -56,7 +56,7 @@ def test_a_dataset_version_becomes_a_package_that_says_where_it_came_from(
     card = package.card
     assert (card.name, card.variant, card.run, card.dataset) == ("digits", "trained", "run_1", digit_records.digest)
     accuracy = card.metrics["accuracy"]
-    assert (accuracy.split, accuracy.samples, accuracy.value) == ("test", 100, outcome.evaluation.accuracy)
+    assert (accuracy.split, accuracy.samples, accuracy.value) == ("test", 100, outcome.metrics["accuracy"])
     assert accuracy.ci_low < accuracy.value < accuracy.ci_high <= 1
     assert accuracy.value > 0.5
     assert package.labels == tuple("0123456789")
@@ -90,7 +90,7 @@ def test_a_stopped_run_goes_on_to_the_same_package(digit_records: RecordSet, tmp
     (folder,) = list_checkpoints(tmp_path / "pieces" / "checkpoints")[-1:]
     given = assignment(tmp_path / "again")
     again = carry_out(
-        Assignment(**{**vars(given), "resume_from": read_checkpoint(folder)}),
+        Assignment(**{**vars(given), "resume_from": folder}),
         PictureDataset(records=digit_records),
         Ports(metrics=pieces),
     )
@@ -134,7 +134,7 @@ def test_colour_pictures_of_different_sizes_are_resized_as_the_spec_says(write_r
     model = {"template": "mlp", "hidden": [16], **size}
     outcome = train(write_records(rows), tmp_path, model=model, batch_size=4, epochs=10)
     assert outcome.package.signature.inputs[0].shape == (-1, 3, 8, 8)
-    assert outcome.evaluation.accuracy == 1.0
+    assert outcome.metrics["accuracy"] == 1.0
 
 
 def test_one_class_only_is_refused(write_records: Write, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_sample_without_a_label_is_named(write_records: Write, tmp_path: Path)
 
 def test_a_model_that_takes_no_pictures_is_refused(digit_records: RecordSet, tmp_path: Path) -> None:
     model = {"name": "x", "input_shape": [64], "body": [{"linear": {"out_features": 10}}]}
-    with pytest.raises(InvalidError, match=r"the model takes \[64\], wanted \[1 or 3 channels, height, width\]"):
+    with pytest.raises(InvalidError, match=r"takes \[64\], wanted \[1 or 3 channels, height, width\]"):
         train(digit_records, tmp_path, model=model)
 
 

@@ -3,6 +3,7 @@ import pytest
 from services.common.errors import InvalidError
 from services.train_svc.engine.reading import read
 from services.train_svc.engine.spec import ModelSpec, OptimizerSpec, ScheduleSpec, TrainSpec
+from services.train_svc.service.specs import check_spec
 
 
 def faults(value: object) -> dict[str, str]:
@@ -118,5 +119,5 @@ def test_where_a_run_is_carried_out_is_no_part_of_its_digest() -> None:
 
 
 def test_a_template_that_is_no_classifier_of_pictures_is_refused_before_anything_runs() -> None:
-    assert "bert is no classifier of pictures" in faults({"model": "bert"})["train.model"]
-    assert TrainSpec.from_mapping({"model": {"name": "ResNet", "size": "18"}}).model.template == "resnet"
+    with pytest.raises(InvalidError, match="bert is no classifier of pictures, which the data are; use one of conv"):
+        check_spec({"model": "bert"})

@@ -1,0 +1,1 @@
+"""What a run learns from, as numbered batches: pictures, folders, tables of arrays, and any iterable. NumPy alone."""

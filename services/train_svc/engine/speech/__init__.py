@@ -1,0 +1,1 @@
+"""Speech for training: utterances, characters, features, and batches of similar lengths. Loads no engine."""
