@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from modelwright.cli import datasets, deployments, jobs, lifecycles, models, platform, runs, templates
+from modelwright.cli import datasets, deployments, jobs, lifecycles, models, platform, runs, templates, training
 from modelwright.cli.failures import EXIT_CODES
 
 
@@ -19,7 +19,7 @@ def build() -> typer.Typer:
         epilog=EXIT_CODES,
     )
     app.callback()(root)
-    for part in (platform, lifecycles, datasets, runs, models, deployments, jobs, templates):
+    for part in (platform, lifecycles, datasets, runs, models, deployments, jobs, templates, training):
         part.add(app)
     return app
 
