@@ -28,7 +28,7 @@ NAMES = (
 )
 """Those of the table of figures, in its order. Others run when they are named: `storage_upload` looks into `upload`,
 and the rest need a GPU."""
-OTHERS = ("storage_upload", "native_models", "keras_step")
+OTHERS = ("storage_upload", "native_models", "bert_step", "precision_policy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

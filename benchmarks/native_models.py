@@ -3,11 +3,12 @@
     python -m benchmarks.native_models [--cases resnet152 vit_b bert_base llama_1b] [--rounds 7]
 
 Peers: torchvision and timm (ResNet-152, ViT-B/16), transformers (BERT-base, Llama-3.2-1B) with fused attention, and a
-BERT-base of Keras's own layers on its torch backend. Eager, under `torch.compile`, and under it with CUDA
-graphs, where the host's launching of kernels no longer counts (hundreds of small ones in a ResNet-152). BF16: by autocast over float32
-weights, for Llama with BF16 weights. Candidates of a case take turns, so that a warming card favours none; a round is
-the median of its steps by CUDA events, a figure the median of the rounds. Targets: at most 1.02 times the fastest peer;
-at least 4 times as fast as Keras. Needs a GPU, torchvision, timm, transformers and Keras.
+BERT-base of Keras's own layers on its torch backend. Eager, under `torch.compile`, and under it with CUDA graphs,
+where the host's launching of kernels no longer counts (hundreds of small ones in a ResNet-152). BF16: by autocast over
+float32 weights, for Llama with BF16 weights. Candidates of a
+case take turns, so that a warming card favours none; a round is the median of its steps by CUDA events, a figure the
+median of the rounds. Targets: at most 1.02 times the fastest peer; at least 4 times as fast as Keras. Needs a GPU,
+torchvision, timm, transformers and Keras.
 """
 
 import argparse
@@ -164,7 +165,7 @@ def step(model: nn.Module, inputs: tuple[torch.Tensor, ...], *, mixes: bool) -> 
     """Return one forward and backward pass."""
 
     def run() -> None:
-        torch.compiler.cudagraph_mark_step_begin()
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch's own
         for parameter in model.parameters():
             parameter.grad = None
         with torch.autocast("cuda", torch.bfloat16, enabled=not mixes):
