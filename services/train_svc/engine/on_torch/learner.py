@@ -25,7 +25,7 @@ from services.train_svc.engine.on_torch.gates import has_gates, settle_gates
 from services.train_svc.engine.on_torch.graphs import WARM, StepGraphs
 from services.train_svc.engine.on_torch.losses import build_loss
 from services.train_svc.engine.on_torch.memory import HostMoments, PeakMeter, apply_measures, lift_measures, saving
-from services.train_svc.engine.on_torch.moving import Readback, to_device
+from services.train_svc.engine.on_torch.moving import Readback, seed_device, to_device
 from services.train_svc.engine.on_torch.optimizer import apply, build_optimizer, set_rate
 from services.train_svc.engine.on_torch.precision import autocast_of
 from services.train_svc.engine.on_torch.scaling import LossScale
@@ -104,7 +104,7 @@ class TorchLearner:
         set_rate(self.optimizer, moment.rate)
         if self.ema:
             self.ema.begin(moment.step)
-        torch.manual_seed(moment.seed)
+        seed_device(self.device, moment.seed)
         pieces = [self._moved(piece) for piece in batch.pieces(self.pieces)]
         row = self._graphs.run(pieces) if self._graphs else self._step(pieces)
         self._readback.put(moment.step + 1, row)
@@ -178,7 +178,7 @@ class TorchLearner:
     def first_fault(self, batch: Batch, moment: Moment) -> str:
         """Return the name of the first module whose output, or whose gradient, is not finite; empty: none."""
         for piece in map(self._moved, batch.pieces(self.pieces)):
-            torch.manual_seed(moment.seed)
+            seed_device(self.device, moment.seed)
             found = first_fault(self.model, partial(self._loss_of, *piece, self.loss.weight(piece[1])))
             if found:
                 return found

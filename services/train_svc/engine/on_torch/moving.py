@@ -1,4 +1,4 @@
-"""Batches to the device, and what a step measured back to the host, neither waiting for the other."""
+"""Batches and seeds to the device, and what a step measured back to the host, neither waiting for the other."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,18 @@ def _move(array: Any, device: torch.device) -> torch.Tensor:  # noqa: ANN401 - a
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def seed_device(device: torch.device, seed: int) -> None:
+    """Seed the generators that a device draws from.
+
+    As `torch.manual_seed`, which also puts off a call for each kind of device that is not there, with a stack trace:
+    a millisecond a step.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        torch.cuda.default_generators[index].manual_seed(seed)
 
 
 class Readback:
