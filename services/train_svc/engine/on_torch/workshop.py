@@ -22,7 +22,8 @@ from services.train_svc.engine.on_torch.precision import (
     resolve,
     set_float32_products,
 )
-from services.train_svc.engine.precision import read_policy
+from services.train_svc.engine.precision import Policy, read_policy
+from services.train_svc.engine.reading import fault
 from services.train_svc.engine.spec import TrainSpec
 from services.train_svc.engine.threads import choose_threads
 
@@ -56,7 +57,7 @@ def make_learner(
         torch.set_num_threads(spec.threads or choose_threads(source, spec.batch_size))
     model = _model(source, spec, device, trial=trial)
     precision = resolve(spec.precision, device)
-    policy = read_policy(spec.precision.policy) if spec.precision.policy else None
+    policy = _policy_of(spec, precision)
     # What a policy takes out of fp16 needs all bits of float32.
     mixed = precision in ("fp16", "bf16", "fp8") and policy is None
     set_float32_products("tf32" if mixed and device.type == "cuda" else precision)
@@ -96,6 +97,16 @@ def device_of(spec: TrainSpec) -> torch.device:
     if spec.device == "cuda" and not there:
         raise InvalidError("train.device is 'cuda', but this worker sees no GPU; use 'auto'", field="train.device")
     return torch.device("cuda" if there and spec.device != "cpu" else "cpu")
+
+
+def _policy_of(spec: TrainSpec, precision: str) -> Policy | None:
+    if not spec.precision.policy:
+        return None
+    policy = read_policy(spec.precision.policy)
+    if policy.base != ("bf16" if precision == "fp8" else precision):
+        message = f"{spec.precision.policy} was measured in {policy.base}, and the run computes in {precision}"
+        raise fault("train.precision", f"{message}; set precision.name: {policy.base}, or measure a policy anew")
+    return policy
 
 
 def _model(source: Description | nn.Module, spec: TrainSpec, device: torch.device, *, trial: bool) -> nn.Module:

@@ -17,7 +17,7 @@ class OptimizerSpec(Named):
     lr: float = setting(3e-3, above=0, most=10)
     """Learning rate at the schedule's top."""
     weight_decay: float = setting(0.05, least=0, most=1)
-    """Decoupled decay of matrices and kernels; vectors (biases, norms) are not decayed."""
+    """Decay of matrices and kernels, apart from the gradient but for SGD; vectors (biases, norms) do not decay."""
     momentum: float = setting(0.9, least=0, below=1)
     """Of SGD; the first beta of AdamW and Lion."""
     beta2: float = setting(0.0, least=0, below=1)

@@ -129,3 +129,10 @@ def test_fp8_is_refused_on_a_cpu(tmp_path: Path) -> None:
 def test_tensorflow_says_what_is_done_on_torch_alone(change: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match=r"train\.(precision|memory_budget): .*torch"):
         trainer(SMALL_MLP, pictures(1), tmp_path, engine="tensorflow", **change).fit()
+
+
+@pytest.mark.parametrize("name", ["fp32", "fp16"])
+def test_a_policy_that_was_measured_in_another_format_is_refused(tmp_path: Path, name: Any) -> None:
+    path = write_policy(Policy(base="bf16", operators=()), tmp_path / "policy.yaml")
+    with pytest.raises(InvalidError, match=f"was measured in bf16, and the run computes in {name}; set precision.name"):
+        trainer(SMALL_MLP, pictures(), tmp_path, precision=Precision(name, policy=str(path))).fit()
