@@ -72,7 +72,8 @@ def _iterated(data: Any, names: Names, spec: TrainSpec) -> Data:  # noqa: ANN401
     train, validation = data if _is_pair(data) else (data, None)
     source = changed(IterableSource(train, names=names, seed=spec.seed), spec)
     evaluated = None if validation is None else IterableBatches(validation, names=names)
-    return Data(train=Prefetched(source), validation=evaluated)
+    # The batches of a list are there already: a thread that fetches them would only be in the way.
+    return Data(train=source if isinstance(train, list | tuple) else Prefetched(source), validation=evaluated)
 
 
 def _is_pair(data: Any) -> bool:  # noqa: ANN401 - see `material_of`
