@@ -108,6 +108,8 @@ def test_the_quickstart_leads_to_a_served_model(quickstart: None) -> None:
     pass
 
 
+# A page's blocks run one after the other, each in a process of its own that may load torch.
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("page", [page for page in PAGES if page != FIRST])
 def test_the_code_of_a_page_runs(page: str, quickstart: None, folder: Path, environment: dict[str, str]) -> None:
     run_page(EN / page, folder, environment)
