@@ -34,6 +34,7 @@ from services.common.errors import InvalidError, ModelwrightError
 
 if TYPE_CHECKING:
     from services.train_svc.engine.training.jobfile import JobFile
+    from services.train_svc.engine.training.judging import Judged
     from services.train_svc.engine.training.loop import Fit
     from services.train_svc.engine.training.trainer import Trainer
 
@@ -98,14 +99,14 @@ def _sinks(tensorboard: Path | None) -> list[Any]:
 
 
 def _result(trainer: "Trainer", job: "JobFile", fit: "Fit", seconds: float) -> dict[str, Any]:
-    split, metrics = _evaluated(trainer)
-    model, not_packed = _packed(trainer, split, metrics)
+    split, judged = _evaluated(trainer)
+    model, not_packed = _packed(trainer, split, judged)
     return {
         "folder": str(job.folder),
         "model": str(model) if model else "",
         "not_packed": not_packed,
         "split": split,
-        "metrics": _finite(metrics),
+        "metrics": _finite(judged.metrics if judged else {}),
         "validation": _finite(fit.metrics),
         "step": fit.step,
         "best_step": fit.best_step,
@@ -119,23 +120,23 @@ def _result(trainer: "Trainer", job: "JobFile", fit: "Fit", seconds: float) -> d
     }
 
 
-def _evaluated(trainer: "Trainer") -> tuple[str, dict[str, float]]:
+def _evaluated(trainer: "Trainer") -> "tuple[str, Judged | None]":
     try:
         split: str = engine("training.finishing").split_tested(trainer)
     except InvalidError:
-        return "", {}
-    return split, dict(trainer.evaluate(split))
+        return "", None
+    return split, trainer.judge(split)
 
 
-def _packed(trainer: "Trainer", split: str, metrics: dict[str, float]) -> tuple[Path | None, str]:
+def _packed(trainer: "Trainer", split: str, judged: "Judged | None") -> tuple[Path | None, str]:
     # The package, or at least weights and description, and why it is not more.
     finishing, target = engine("training.finishing"), trainer.folder / PACKAGE
     shutil.rmtree(target, ignore_errors=True)
-    if not split:
+    if judged is None:
         return _weights(trainer, target), "there is neither a test nor a validation split to measure it on"
     lineage = finishing.Lineage(name=trainer.spec.model_name, dataset_digest=trainer.material.data.train.digest)
     try:
-        finishing.export_run(trainer, target, lineage, split, metrics)
+        finishing.export_run(trainer, target, lineage, split, judged)
     except ModelwrightError as error:
         return _weights(trainer, target), error.message
     return target, ""

@@ -9,6 +9,7 @@ from typing import Any
 from services.common.errors import InvalidError
 from services.train_svc.engine.engines import engine_of
 from services.train_svc.engine.fitting import check_fit
+from services.train_svc.engine.parts import part_of
 from services.train_svc.engine.reading import read
 from services.train_svc.engine.spec import OptimizerSpec, ScheduleSpec
 
@@ -88,17 +89,13 @@ def load_state(path: str | Path, model: Any, optimizer: Any, *, ema: Any = None)
     tensors, note = engine.tensors.read_tensors(Path(path)), engine.tensors.read_metadata(Path(path))
     if "position" not in note:
         raise InvalidError(f"{path} holds weights alone, wanted what `save_state` wrote", field="path")
-    weights = _part(tensors, MODEL)
-    average = _part(tensors, EMA)
+    weights = part_of(tensors, MODEL)
+    average = part_of(tensors, EMA)
     if ema is not None:
         # Before anything is changed.
         check_fit(engine.tensors.shapes(model), {name: tuple(t.shape) for name, t in average.items()}, f"{path}'s ema")
     engine.tensors.fill(model, weights, str(path))
-    engine.optimizer.fill_optimizer(model, optimizer, _part(tensors, OPTIMIZER))
+    engine.optimizer.fill_optimizer(model, optimizer, part_of(tensors, OPTIMIZER))
     if ema is not None:
         ema.read(average)
     return read(Position, json.loads(note["position"]), "position")
-
-
-def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

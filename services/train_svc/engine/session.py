@@ -60,12 +60,13 @@ def carry_out(assignment: Assignment, dataset: PictureDataset, ports: Ports) -> 
     if fit.stopped:
         raise Stopped(f"stopped at step {fit.step} of {fit.total_steps}; its checkpoint is saved")
     ports.progress.report(progress=TRAINING_SHARE, eta_s=FINISHING_S, message=f"evaluating on the {tested} split")
-    metrics = dict(run.evaluate(tested))
+    judged = run.judge(tested)
+    metrics = judged.metrics
     _log_evaluation(ports.metrics, metrics, fit.step)
     LOG.info("%s on the %s split: %s", run.primary, tested, _with_interval(run.primary, metrics))
     ports.progress.report(progress=0.97, eta_s=FINISHING_S / 2, message="exporting to ONNX")
     lineage = Lineage(name=spec.model_name, run_id=assignment.run_id, dataset_digest=dataset.digest)
-    return export_run(run, assignment.folder / "package", lineage, tested, metrics)
+    return export_run(run, assignment.folder / "package", lineage, tested, judged)
 
 
 def _with_interval(name: str, metrics: dict[str, float]) -> str:

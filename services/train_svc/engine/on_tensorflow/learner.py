@@ -11,7 +11,6 @@ import tensorflow as tf
 from services.common.errors import InvalidError
 from services.train_svc.engine.augment.scaling import SHARES, Scaling
 from services.train_svc.engine.batch import Batch
-from services.train_svc.engine.memory.measures import Measures
 from services.train_svc.engine.on_tensorflow.augmenting import augment
 from services.train_svc.engine.on_tensorflow.calling import Tensors, call
 from services.train_svc.engine.on_tensorflow.clipping import build_clipper
@@ -87,9 +86,6 @@ class TensorflowLearner:
     def fill(self, tensors: Mapping[str, Any]) -> None:
         """Go on from what `state` gave."""
         fill_state(self, tensors)
-
-    def adapt(self, measures: Measures) -> None:
-        """Do nothing: this engine has no measures."""
 
     def metered(self) -> AbstractContextManager[Any]:
         """Return nothing: memory is planned for on torch alone."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from services.train_svc.engine.fitting import check_fit
 from services.train_svc.engine.on_tensorflow.optimizer import fill_optimizer, optimizer_tensors
 from services.train_svc.engine.on_tensorflow.tensors import fill, named_tensors, shapes
+from services.train_svc.engine.parts import part_of
 
 if TYPE_CHECKING:
     from services.train_svc.engine.on_tensorflow.learner import TensorflowLearner
@@ -65,7 +66,4 @@ def fill_state(learner: "TensorflowLearner", tensors: Mapping[str, Any]) -> None
 
 
 def _part(tensors: Mapping[str, Any], part: str) -> Arrays:
-    prefix = f"{part}/"
-    return {
-        name.removeprefix(prefix): np.asarray(tensor) for name, tensor in tensors.items() if name.startswith(prefix)
-    }
+    return {name: np.asarray(tensor) for name, tensor in part_of(tensors, f"{part}/").items()}

@@ -21,6 +21,7 @@ from services.train_svc.engine.on_torch.calling import Tensors, call, output_nam
 from services.train_svc.engine.on_torch.clipping import build_clipper
 from services.train_svc.engine.on_torch.ema import Ema
 from services.train_svc.engine.on_torch.faults import first_fault
+from services.train_svc.engine.on_torch.forgetting import forget
 from services.train_svc.engine.on_torch.gates import has_gates, settle_gates
 from services.train_svc.engine.on_torch.graphs import WARM, StepGraphs
 from services.train_svc.engine.on_torch.losses import build_loss
@@ -78,10 +79,10 @@ class TorchLearner:
         self._output = output_name(model)
         self._readback = Readback(self.device)
         self._host = HostMoments(self.optimizer) if measures.offload_moments else None
-        self.adapt(measures)
+        self._take(measures)
         self.model.train()
 
-    def adapt(self, measures: Measures) -> None:
+    def _take(self, measures: Measures) -> None:
         """Take measures against a lack of memory, in place of those before; what was compiled is compiled anew."""
         # Only labelled places are scored in a masked language model, budget or not: it is faster too.
         masked = self.spec.loss.name == "masked_lm"
@@ -161,10 +162,8 @@ class TorchLearner:
         """Let go of the device's memory: graphs hold theirs, and compiled code its constants."""
         self._graphs, self._forward = None, self._loss_of
         lift_measures(self.model)
-        torch.compiler.reset()
         gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        forget()
 
     def averaged(self) -> AbstractContextManager[Any]:
         """Return a context in which the model holds the average of its weights, if one is kept."""

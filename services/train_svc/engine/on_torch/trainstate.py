@@ -8,6 +8,7 @@ import torch
 from services.train_svc.engine.fitting import check_fit
 from services.train_svc.engine.on_torch.optimizer import fill_optimizer, optimizer_tensors
 from services.train_svc.engine.on_torch.tensors import fill, named_tensors, shapes
+from services.train_svc.engine.parts import part_of
 
 if TYPE_CHECKING:
     from services.train_svc.engine.on_torch.learner import TorchLearner
@@ -47,9 +48,4 @@ def fill_state(learner: "TorchLearner", tensors: Mapping[str, Any]) -> None:
 
 
 def _part(tensors: Mapping[str, Any], part: str) -> Flat:
-    prefix = f"{part}/"
-    return {
-        name.removeprefix(prefix): torch.as_tensor(tensor)
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+    return {name: torch.as_tensor(tensor) for name, tensor in part_of(tensors, f"{part}/").items()}

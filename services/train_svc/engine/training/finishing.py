@@ -1,10 +1,7 @@
 """What a run leaves: its model, evaluated and packed."""
 
-import logging
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,10 +10,11 @@ from services.common.packages import Metric, Package
 from services.common.preprocess import Preprocess
 from services.train_svc.engine.augment.scaling import factors
 from services.train_svc.engine.batch import Batch
+from services.train_svc.engine.engines import engine_of
 from services.train_svc.engine.packaging import GOLDEN_SAMPLES, Trained, pack
+from services.train_svc.engine.training.judging import Judged
 from services.train_svc.engine.training.run import Run
 
-LOG = logging.getLogger("modelwright.train")
 TEST, VALIDATION = "test", "validation"
 LOW, HIGH = "_ci_low", "_ci_high"
 
@@ -59,38 +57,38 @@ def split_tested(run: Run) -> str:
     raise InvalidError("there is neither a 'test' nor a 'validation' split to evaluate on", field="data.split")
 
 
-def finish(run: Run, folder: Path, lineage: Lineage) -> Outcome:
-    """Evaluate a run's model, and write its package into `folder`.
+def export_run(run: Run, folder: Path, lineage: Lineage, split: str, judged: Judged) -> Outcome:
+    """Write the package of a run's model into `folder`.
+
+    Args:
+        run: it is over.
+        folder: where the package is written.
+        lineage: where the model comes from.
+        split: what it was evaluated on.
+        judged: what that found.
 
     Raises:
-        InvalidError: there is nothing to evaluate on, or the model is a user's own, which has no description to pack.
+        InvalidError: the model is a user's own, which has no description to pack.
         ExportError: the ONNX model does not compute what the engine does.
     """
-    split = split_tested(run)
-    return export_run(run, folder, lineage, split, dict(run.evaluate(split)))
-
-
-def export_run(run: Run, folder: Path, lineage: Lineage, split: str, metrics: dict[str, float]) -> Outcome:
-    """Write the package of a model that was evaluated; arguments and errors as `finish`."""
     description = run.material.description
     if description is None:
         message = "a model of your own has no description, so it is not packed; its weights are in the checkpoints"
         raise InvalidError(message, field="model")
-    first = next(iter(run.batches(split)))
-    card = card_metrics(metrics, split, _count(run, split, first))
+    card = card_metrics(judged.metrics, split, judged.samples)
     trained = Trained(
         name=lineage.name,
         description=description,
-        weights=_part(run.learner.state().tensors(), "model/"),
+        weights=engine_of(run.model).tensors.named_tensors(run.model),
         preprocess=Preprocess(list(run.material.preprocess)),
         labels=run.material.labels,
-        samples=_inputs(run, first),
+        samples=_inputs(run, next(iter(run.batches(split)))),
         metrics=card,
         run_id=lineage.run_id,
         dataset_digest=lineage.dataset_digest,
         recipe=run.spec.to_data(),
     )
-    return Outcome(package=pack(trained, folder), metrics=metrics, card=card, split=split)
+    return Outcome(package=pack(trained, folder), metrics=judged.metrics, card=card, split=split)
 
 
 def card_metrics(metrics: dict[str, float], split: str, samples: int) -> dict[str, Metric]:
@@ -108,13 +106,6 @@ def card_metrics(metrics: dict[str, float], split: str, samples: int) -> dict[st
     }
 
 
-def _count(run: Run, split: str, first: Batch) -> int:
-    # The first batch was made already; the others are gone through for their size alone.
-    rest = iter(run.batches(split))
-    next(rest)
-    return sum(map(len, chain([first], rest)))
-
-
 def _inputs(run: Run, batch: Batch) -> dict[str, np.ndarray]:
     # As the package's own preprocessing makes them, so that a replay from raw bytes gives the same numbers.
     factor, offset = factors(run.material.scaling)
@@ -124,7 +115,3 @@ def _inputs(run: Run, batch: Batch) -> dict[str, np.ndarray]:
         else array[:GOLDEN_SAMPLES]
         for name, array in batch.inputs.items()
     }
-
-
-def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

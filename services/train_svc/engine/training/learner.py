@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from services.train_svc.engine.batch import Batch
-from services.train_svc.engine.memory.measures import Measures
 
 HostArrays = dict[str, npt.NDArray[Any]]
 
@@ -104,9 +103,6 @@ class Learner(Protocol):
 
     def first_fault(self, batch: Batch, moment: Moment) -> str:
         """Return the name of the first module whose output, or whose gradient, is not finite; empty: none."""
-
-    def adapt(self, measures: Measures) -> None:
-        """Take measures against a lack of memory, in place of those before."""
 
     def metered(self) -> Meter:
         """Return a context that measures the peak of memory."""

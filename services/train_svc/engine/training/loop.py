@@ -165,7 +165,7 @@ class Loop:
         self._take(self.learner.settle())
         epoch = self.step // self.steps_per_epoch
         if self.data.validation is not None:
-            found = self._judge.evaluate(self.learner, self.data.validation)
+            found = self._judge.evaluate(self.learner, self.data.validation).metrics
             self._metrics = {f"{PREFIX}{name}": value for name, value in found.items()}
             self._evaluated = self.step
             self._log(self.step, {name: value for name, value in self._metrics.items() if math.isfinite(value)})

@@ -21,7 +21,7 @@ from services.train_svc.engine.training.assembly import Assembly, assemble
 from services.train_svc.engine.training.callbacks import Callbacks
 from services.train_svc.engine.training.facts import facts_of
 from services.train_svc.engine.training.faults import model_failed
-from services.train_svc.engine.training.judging import Judge
+from services.train_svc.engine.training.judging import Judge, Judged
 from services.train_svc.engine.training.learner import Learner
 from services.train_svc.engine.training.loop import Fit, Loop
 from services.train_svc.engine.training.material import Material
@@ -103,9 +103,13 @@ class Run:
             InvalidError: there is no such split, or a batch is not what the model takes.
         """
         if isinstance(data, str):
-            return self._judge.evaluate(self.learner, self.batches(data))
+            return self.judge(data).metrics
         given = IterableBatches(data, names=self.material.names)
-        return self._judge.evaluate(self.learner, ScreenedBatches(given, self._screen, "given"))
+        return self._judge.evaluate(self.learner, ScreenedBatches(given, self._screen, "given")).metrics
+
+    def judge(self, split: str) -> Judged:
+        """Return loss and metrics on a split, and how many samples it has; errors as of `evaluate`."""
+        return self._judge.evaluate(self.learner, self.batches(split))
 
     def batches(self, split: str) -> Iterable[Batch]:
         """Return the batches of a split, in order.
