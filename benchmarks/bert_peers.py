@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.peers import keras_encoder
+
 Batches = list[tuple[np.ndarray, np.ndarray]]
 Timed = tuple[list[float], float]
 STEPS, WARM = 24, 24
 LR, CLIP = 1e-4, 1.0
 
 
-def bert(length: int) -> Any:  # noqa: ANN401 - Hugging Face's
+def bert() -> Any:  # noqa: ANN401 - Hugging Face's
     """Return Hugging Face's model with fused attention."""
     library = import_module("transformers")
-    del length
     return library.BertForMaskedLM(library.BertConfig(attn_implementation="sdpa"))
 
 
@@ -28,7 +29,7 @@ def plain(*, tf32: bool = False, mixed: bool = False, compiled: bool = False) ->
 
     def run(data: Batches, rounds: int) -> Timed:
         torch.backends.cuda.matmul.allow_tf32 = tf32
-        model = bert(data[0][0].shape[1]).cuda().train()
+        model = bert().cuda().train()
         optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=True)
         if compiled:
             model.compile()
@@ -82,7 +83,7 @@ def hugging_face_trainer(data: Batches, rounds: int) -> Timed:
             report_to="none",
             logging_steps=10,
         )
-        model = bert(data[0][0].shape[1])
+        model = bert()
         library.Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
     return times[:rounds], torch.cuda.max_memory_allocated() / 2**20
 
@@ -91,17 +92,7 @@ def keras(data: Batches, rounds: int) -> Timed:
     """Return what Keras's own `train_on_batch` takes on torch, in mixed bfloat16."""
     library: Any = import_module("keras")
     layers = library.layers
-    library.mixed_precision.set_global_policy("mixed_bfloat16")
-    length = data[0][0].shape[1]
-    ids = library.Input((length,), dtype="int64")
-    places = layers.Embedding(512, 768)(library.ops.arange(length)[None] + 0 * ids)
-    x = layers.Embedding(30522, 768)(ids) + places + layers.Embedding(2, 768)(0 * ids)
-    x = layers.Dropout(0.1)(layers.LayerNormalization(epsilon=1e-12)(x))
-    for _ in range(12):
-        attended = layers.MultiHeadAttention(12, 64, dropout=0.1)(x, x)
-        x = layers.LayerNormalization(epsilon=1e-12)(x + layers.Dropout(0.1)(attended))
-        fed = layers.Dense(768)(layers.Dense(3072, activation="gelu")(x))
-        x = layers.LayerNormalization(epsilon=1e-12)(x + layers.Dropout(0.1)(fed))
+    ids, x = keras_encoder(data[0][0].shape[1])
     x = layers.LayerNormalization(epsilon=1e-12)(layers.Dense(768, activation="gelu")(x))
     model = library.Model(ids, layers.Dense(30522, dtype="float32")(x))
     loss = library.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-100)

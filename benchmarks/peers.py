@@ -47,9 +47,9 @@ def transformers(model: str, config: str, **options: Any) -> Peer:  # noqa: ANN4
     return Peer(name="transformers", make=make)
 
 
-def keras_bert(time: int) -> nn.Module:
-    """Return BERT-base of Keras's layers, post-norm as published, with the pooler."""
-    keras = import_module("keras")
+def keras_encoder(time: int) -> tuple[Any, Any]:
+    """Return input and hidden vectors of BERT-base of Keras's layers, post-norm as published, in mixed bfloat16."""
+    keras: Any = import_module("keras")
     layers = keras.layers
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     ids = keras.Input((time,), dtype="int64")
@@ -61,7 +61,14 @@ def keras_bert(time: int) -> nn.Module:
         x = layers.LayerNormalization(epsilon=1e-12)(x + layers.Dropout(0.1)(attended))
         fed = layers.Dense(768)(layers.Dense(3072, activation="gelu")(x))
         x = layers.LayerNormalization(epsilon=1e-12)(x + layers.Dropout(0.1)(fed))
-    made: nn.Module = keras.Model(ids, [x, layers.Dense(768, activation="tanh")(x[:, 0])])
+    return ids, x
+
+
+def keras_bert(time: int) -> nn.Module:
+    """Return that encoder with the pooler."""
+    keras: Any = import_module("keras")
+    ids, x = keras_encoder(time)
+    made: nn.Module = keras.Model(ids, [x, keras.layers.Dense(768, activation="tanh")(x[:, 0])])
     return made
 
 
